@@ -1,0 +1,20 @@
+// A CoreDNS with only the plugins that a vial cluster uses: 53 MB instead of 77.
+package main
+
+import (
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/hosts"
+	_ "github.com/coredns/coredns/plugin/log"
+)
+
+func init() { dnsserver.Directives = []string{"reload", "health", "ready", "log", "errors", "cache", "hosts", "kubernetes", "loop", "forward"} }
+func main() { coremain.Run() }

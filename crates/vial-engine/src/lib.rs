@@ -1,0 +1,1 @@
+//! Plan (pure) and execute: what an up, a down or a change does

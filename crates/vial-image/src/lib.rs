@@ -1,0 +1,1 @@
+//! Node images: component sources, Debian root file system, layers, OCI store

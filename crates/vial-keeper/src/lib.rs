@@ -1,0 +1,1 @@
+//! The service process of one cluster: API socket, supervision, DNS, forwards

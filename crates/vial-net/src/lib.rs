@@ -1,0 +1,1 @@
+//! Netlink and sockets inside other network namespaces

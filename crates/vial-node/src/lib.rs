@@ -1,0 +1,1 @@
+//! The drivers of nodes, run by the first process of a sandbox

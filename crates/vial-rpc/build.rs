@@ -1,0 +1,9 @@
+//! Compiles the protocol with a protoc in Rust, so that no protoc has to be installed.
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = protox::compile(["proto/init.proto", "proto/agent.proto"], ["proto"])?;
+    tonic_prost_build::configure().compile_fds(files)?;
+    Ok(())
+}

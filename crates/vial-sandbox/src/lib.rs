@@ -1,0 +1,89 @@
+//! The makers of sandboxes: make, end, dial, listen.
+//!
+//! A sandbox is one sealed place that holds a whole cluster. The keeper makes and finds it through a [`Maker`] and
+//! reaches into it through a [`Sandbox`]; neither says how it is done. Today there is one maker, `namespace`
+//! (pid, mount, network, uts, ipc and cgroup namespaces); a second one, one virtual machine, fits the same trait.
+//!
+//! What lives inside sees the same paths whichever maker made it: see [`inside`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use vial_rpc::Channel;
+
+/// Paths inside every sandbox.
+pub mod inside {
+    /// The node image store, read-only.
+    pub const IMAGES: &str = "/vial/images";
+    /// The cluster's own directory, writable.
+    pub const CLUSTER: &str = "/vial/cluster";
+    /// The cluster's run directory, writable: `init.sock`, `agents/CONTAINER/agent.sock`.
+    pub const RUN: &str = "/vial/run";
+    /// Host paths a person asked to see: the Nth extra mount is `/vial/mounts/N` (from 0).
+    pub const MOUNTS: &str = "/vial/mounts";
+    /// The static vial binary.
+    pub const PROGRAM: &str = "/vial/bin/vial";
+}
+
+/// What a maker needs to know.
+#[derive(Debug, Clone)]
+pub struct SandboxSpec {
+    /// The cluster's name: names the cgroup and the host name of the sandbox.
+    pub name: String,
+    /// On the host, bound at [`inside::IMAGES`].
+    pub images_dir: PathBuf,
+    /// On the host, bound at [`inside::CLUSTER`].
+    pub cluster_dir: PathBuf,
+    /// On the host, bound at [`inside::RUN`]: `/run/vial/NAME`.
+    pub run_dir: PathBuf,
+    /// The static vial binary on the host, bound at [`inside::PROGRAM`].
+    pub program: PathBuf,
+    /// Host paths bound at `/vial/mounts/N`: path and whether read-only.
+    pub mounts: Vec<(PathBuf, bool)>,
+}
+
+/// Something that could not be done to or in a sandbox.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} ({sandbox})")]
+pub struct SandboxError {
+    /// What was tried: "cannot make the sandbox".
+    pub operation: String,
+    /// Which cluster's.
+    pub sandbox: String,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Makes and finds sandboxes of one kind.
+pub trait Maker: Send + Sync {
+    /// Makes a sandbox; on failure nothing of it is left.
+    fn make<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, SandboxError>>;
+    /// Finds the living sandbox of an earlier [`make`](Maker::make), also from another process; `None` when its first process is gone.
+    fn find<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Option<Box<dyn Sandbox>>, SandboxError>>;
+    /// Removes what the kernel does not clean up by itself once the first process is gone (cgroup directories, pid file); idempotent.
+    fn sweep<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<(), SandboxError>>;
+}
+
+/// A living sandbox, seen from outside.
+pub trait Sandbox: Send + Sync {
+    /// gRPC to its first process (`vial_rpc::init_client::InitClient`).
+    fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>>;
+    /// gRPC to the agent of a container: `w-1.node` (`vial_rpc::agent_client::AgentClient`).
+    fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>>;
+    /// A TCP connection to an address of a node, pod or service, from inside the sandbox's own network.
+    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpStream, SandboxError>>;
+    /// A TCP listener at an address inside.
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpListener, SandboxError>>;
+    /// A UDP socket bound inside.
+    fn bind_udp(&self, address: SocketAddr) -> BoxFuture<'_, Result<UdpSocket, SandboxError>>;
+    /// The pid of its first process on the host.
+    fn pid(&self) -> u32;
+    /// Ends it and everything in it, then sweeps; returns when nothing is left.
+    fn end(&self) -> BoxFuture<'_, Result<(), SandboxError>>;
+    /// Resolves when its first process is gone, for whatever reason.
+    fn ended(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,1 @@
+//! Namespaces, mounts, cgroups, terminals: the only crate with unsafe code

@@ -1,0 +1,2 @@
+//! Real Kubernetes clusters that are sealed, disposable and freezable on one Linux machine.
+fn main() {}
