@@ -1,0 +1,204 @@
+//! What is spoken on a keeper's socket: HTTP/1.1 with JSON over the unix socket `/run/vial/NAME/keeper.sock`.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`ClusterStatus`] |
+//! | `POST /v1/up` with [`UpRequest`] | a stream of [`Event`], one JSON object a line, closed by `done` or `failed` |
+//! | `POST /v1/down` | the same |
+//! | `POST /v1/check` | a stream of [`CheckEvent`] |
+//!
+//! An operation belongs to the keeper, not to the connection: a client that goes away does not stop it.
+
+use serde::{Deserialize, Serialize};
+use vial_spec::ClusterSpec;
+
+/// Bring the cluster to this state: create, change or start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpRequest {
+    /// The wanted state.
+    pub spec: ClusterSpec,
+}
+
+/// Progress of an operation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// A step began.
+    Started {
+        /// Unique within the operation: `w-1/kubelet`.
+        id: String,
+        /// For people: `start kubelet`.
+        title: String,
+        /// Which node it concerns.
+        node: Option<String>,
+        /// Microseconds since the operation began.
+        at_us: u64,
+    },
+    /// A step ended well.
+    Finished {
+        /// As in `Started`.
+        id: String,
+        /// Microseconds since the operation began.
+        at_us: u64,
+    },
+    /// Something to tell the person: `restarted kube-scheduler on cp-1: its flags changed`.
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// The operation ended well; the last line.
+    Done {
+        /// What is there now (`None` after a down).
+        status: Option<Box<ClusterStatus>>,
+    },
+    /// The operation failed; the last line.
+    Failed {
+        /// What happened, causes after colons.
+        message: String,
+        /// The next step, when one is known.
+        hint: Option<String>,
+        /// The exit code of the command line.
+        code: u8,
+    },
+}
+
+/// The state of a whole cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// An `up` is at work, or was interrupted.
+    Creating,
+    /// The sandbox lives and every component is ready.
+    Running,
+    /// The sandbox lives; a component or a node is not ready.
+    Degraded,
+    /// Its disks are there, its sandbox is not: `vial up NAME` starts it again.
+    Stopped,
+    /// A `down` is at work, or was interrupted.
+    Deleting,
+}
+
+/// What `vial status -o json` prints.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// Its name.
+    pub name: String,
+    /// Changes with every creation.
+    pub uid: String,
+    /// Its state.
+    pub phase: Phase,
+    /// RFC 3339.
+    pub created: String,
+    /// `vial/node:v1.36.3`.
+    pub node_image: String,
+    /// Digest of the node image.
+    pub node_image_digest: String,
+    /// `v1.36.3`.
+    pub kubernetes: String,
+    /// `https://127.0.0.1:PORT`, the same for the cluster's life.
+    pub api: String,
+    /// Pid of the keeper; `None` when none runs.
+    pub keeper_pid: Option<u32>,
+    /// Pid on the host of the sandbox's first process.
+    pub sandbox_pid: Option<u32>,
+    /// Control plane first.
+    pub nodes: Vec<NodeStatus>,
+    /// What is forwarded to the host.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// `w-1`.
+    pub name: String,
+    /// `control-plane` or `worker`.
+    pub role: String,
+    /// `container` or `vm`.
+    pub driver: String,
+    /// The Node object's Ready condition: `True`, `False`, `Unknown`; `None` while the API does not say.
+    pub ready: Option<String>,
+    /// On the management network.
+    pub addresses: Vec<String>,
+    /// Pods' addresses on this node.
+    pub pod_cidrs: Vec<String>,
+    /// What runs on it.
+    pub components: Vec<ComponentStatus>,
+}
+
+/// One supervised program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// `kubelet`.
+    pub name: String,
+    /// `waiting`, `starting`, `ready`, `backoff`, `stopping`, `stopped`, `unknown`.
+    pub state: String,
+    /// In the node's own pid namespace.
+    pub pid: Option<i32>,
+    /// Crashes so far.
+    pub restarts: u32,
+    /// RFC 3339, of the present state.
+    pub since: String,
+    /// Why it waits or fails.
+    pub message: String,
+}
+
+/// Something of the sandbox that the host can reach.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `api`.
+    pub name: String,
+    /// `127.0.0.1:45671`.
+    pub host: String,
+    /// `10.89.0.11:6443`.
+    pub target: String,
+}
+
+/// Progress of `vial check`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum CheckEvent {
+    /// One check ended.
+    Result(CheckResult),
+    /// All did; the last line.
+    Done {
+        /// Every check passed.
+        passed: bool,
+    },
+}
+
+/// One check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckResult {
+    /// `dns`, `node-ready`, `system-pods`, `service`.
+    pub check: String,
+    /// On which node or of which object.
+    pub object: String,
+    /// Did it pass.
+    pub passed: bool,
+    /// What was seen; when it failed, why and where to look.
+    pub detail: String,
+    /// How long it took.
+    pub millis: u64,
+}
+
+/// A cluster's kubeconfig material, for `vial kubeconfig` and the merge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeAccess {
+    /// `https://127.0.0.1:PORT`.
+    pub server: String,
+    /// PEM.
+    pub ca: String,
+    /// PEM.
+    pub client_certificate: String,
+    /// PEM.
+    pub client_key: String,
+}
+
