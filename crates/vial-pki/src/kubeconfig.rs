@@ -52,7 +52,10 @@ pub fn kubeconfig(access: &Access<'_>) -> String {
         }],
         current_context: access.context,
     };
-    serde_saphyr::to_string(&config).expect("plain structs of strings are always writable as YAML")
+    // Long base64 stays on its own line, as kubectl writes it.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(&config, options)
+        .expect("plain structs of strings are always writable as YAML")
 }
 
 #[derive(Serialize)]
@@ -124,5 +127,6 @@ mod tests {
             text.find("certificate-authority-data: ").unwrap(),
         );
         assert!(server < data);
+        assert!(!text.contains(">-"), "{text}");
     }
 }
