@@ -1,11 +1,30 @@
 //! The validated specification of a cluster: every default filled in, every invariant checked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::cidr;
+
+/// How many workers a cluster can have.
+pub const MAX_WORKERS: u32 = 20;
+/// How many control-plane nodes the address plan has room for.
+pub const MAX_CONTROL_PLANES: u32 = 9;
+/// The management network's addresses, the same in every cluster: IPv4 and IPv6.
+pub const MANAGEMENT_CIDRS: [&str; 2] = ["10.89.0.0/24", "fd89::/64"];
+/// The label and the taint of control-plane nodes.
+pub const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
+/// Prefix length of one node's share of the pods' IPv4 addresses.
+pub const NODE_POD_PREFIX_V4: u8 = 24;
+/// Prefix length of one node's share of the pods' IPv6 addresses.
+pub const NODE_POD_PREFIX_V6: u8 = 64;
+/// The pods' network is divided into 2⁵ shares at least, for nine control planes and twenty workers.
+pub const POD_SUBNET_BITS: u8 = 5;
 
 /// What a cluster shall be. Only validation (`File::validate`, flags merged) makes one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +49,7 @@ pub struct ClusterSpec {
 }
 
 /// Which address families a cluster has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IpFamily {
     /// Only IPv4.
@@ -43,7 +62,7 @@ pub enum IpFamily {
 }
 
 /// How pods are connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Cni {
     /// bridge + host-local + portmap, routes between nodes laid by vial.
@@ -175,6 +194,55 @@ impl ClusterSpec {
     pub fn control_plane(&self) -> Option<&NodeConfig> {
         self.nodes.iter().find(|n| n.role == Role::ControlPlane)
     }
+
+    /// The node of this name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&NodeConfig> {
+        self.nodes.iter().find(|n| n.name == name)
+    }
+
+    /// The node's share of the pods' addresses, one per family, the primary first: the same in every cluster with the
+    /// same pod CIDRs, whatever other nodes there are.
+    ///
+    /// Control planes have the shares 0 to 8, workers those from 9 on, so that a /19 (or a /59) is enough.
+    #[must_use]
+    pub fn node_pod_cidrs(&self, node: &NodeConfig) -> Vec<IpNet> {
+        let before = match node.role {
+            Role::ControlPlane => 0,
+            Role::Worker => MAX_CONTROL_PLANES,
+        };
+        let share = before + node.ordinal.saturating_sub(1);
+        let prefix = |net: &IpNet| match net {
+            IpNet::V4(_) => NODE_POD_PREFIX_V4,
+            IpNet::V6(_) => NODE_POD_PREFIX_V6,
+        };
+        self.network
+            .pod_cidrs
+            .iter()
+            .filter_map(|net| cidr::nth_subnet(net, prefix(net), share))
+            .collect()
+    }
+
+    /// The addresses of the Service `kubernetes`, one per family: the first of each service CIDR, where kube-apiserver
+    /// puts it.
+    #[must_use]
+    pub fn kubernetes_service_ips(&self) -> Vec<IpAddr> {
+        self.service_ips(1)
+    }
+
+    /// The addresses of the cluster's DNS service, one per family: the tenth of each service CIDR, as usual.
+    #[must_use]
+    pub fn dns_service_ips(&self) -> Vec<IpAddr> {
+        self.service_ips(10)
+    }
+
+    fn service_ips(&self, n: u32) -> Vec<IpAddr> {
+        self.network
+            .service_cidrs
+            .iter()
+            .filter_map(|net| cidr::nth_address(net, n))
+            .collect()
+    }
 }
 
 impl NodeConfig {
@@ -197,5 +265,97 @@ impl NodeConfig {
             IpFamily::Ipv6 => vec![v6],
             IpFamily::Dual => vec![v4, v6],
         }
+    }
+}
+
+impl fmt::Display for IpFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IpFamily::Ipv4 => "ipv4",
+            IpFamily::Ipv6 => "ipv6",
+            IpFamily::Dual => "dual",
+        })
+    }
+}
+
+impl fmt::Display for Cni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cni::Bridge => "bridge",
+            Cni::None => "none",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{File, Overrides};
+
+    fn spec(yaml: &str) -> ClusterSpec {
+        let text = format!("apiVersion: vial/v1\nkind: Cluster\n{yaml}");
+        let file = File::parse(&text, "vial.yaml").unwrap();
+        file.validate(&Overrides::default(), &|_| unreachable!())
+            .unwrap()
+    }
+
+    fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+        list.iter().map(T::to_string).collect()
+    }
+
+    #[test]
+    fn shares_of_the_pods_addresses_are_fixed_by_ordinal() {
+        let spec = spec("workers: 20");
+        let share = |name| texts(&spec.node_pod_cidrs(spec.node(name).unwrap()));
+        assert_eq!(share("cp-1"), ["10.244.0.0/24", "fd00:10:244::/64"]);
+        assert_eq!(share("w-1"), ["10.244.9.0/24", "fd00:10:244:9::/64"]);
+        assert_eq!(share("w-20"), ["10.244.28.0/24", "fd00:10:244:1c::/64"]);
+    }
+
+    #[test]
+    fn the_smallest_pod_network_has_a_share_for_every_node() {
+        let spec = spec("workers: 20\nnetwork: {podCIDR: \"10.32.0.0/19,fd32::/59\"}");
+        let shares: Vec<_> = spec
+            .nodes
+            .iter()
+            .flat_map(|node| spec.node_pod_cidrs(node))
+            .collect();
+        assert_eq!(shares.len(), 2 * 21);
+        assert_eq!(shares.iter().collect::<HashSet<_>>().len(), 2 * 21);
+    }
+
+    #[test]
+    fn services_with_fixed_addresses() {
+        let dual = spec("");
+        assert_eq!(
+            texts(&dual.kubernetes_service_ips()),
+            ["10.96.0.1", "fd00:10:96::1"]
+        );
+        assert_eq!(
+            texts(&dual.dns_service_ips()),
+            ["10.96.0.10", "fd00:10:96::a"]
+        );
+        let v6 = spec("ipFamily: ipv6");
+        assert_eq!(texts(&v6.dns_service_ips()), ["fd00:10:96::a"]);
+    }
+
+    #[test]
+    fn management_addresses_lie_in_the_management_networks() {
+        let spec = spec("workers: 20");
+        for node in &spec.nodes {
+            for (address, net) in node.addresses(IpFamily::Dual).iter().zip(MANAGEMENT_CIDRS) {
+                assert!(
+                    net.parse::<IpNet>().unwrap().contains(address),
+                    "{} {address}",
+                    node.name
+                );
+            }
+        }
+        assert_eq!(
+            texts(&spec.node("w-20").unwrap().addresses(IpFamily::Dual)),
+            ["10.89.0.120", "fd89::120"]
+        );
     }
 }

@@ -3,6 +3,15 @@
 //! What a person typed is a [`file::File`]; what it means, checked and with every default filled in, is a
 //! [`ClusterSpec`]. Everything below the command line works on the latter.
 
+pub mod cidr;
 mod cluster;
+pub mod defaults;
+pub mod file;
+pub mod names;
+pub mod port;
+pub mod size;
+pub mod validate;
 
 pub use cluster::*;
+pub use file::{File, ParseError};
+pub use validate::{Overrides, ValidationErrors};

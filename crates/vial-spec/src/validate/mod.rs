@@ -1,0 +1,132 @@
+//! From what a person typed to what it means: every default filled in, everything checked.
+//!
+//! Flags win over the file. Nothing stops at the first error: whoever mends a file wants to know all of them. What is
+//! checked elsewhere: whether the node image exists and holds a supported Kubernetes, whether host paths exist.
+
+mod components;
+mod manifests;
+mod network;
+mod nodes;
+mod path;
+mod problems;
+mod syntax;
+mod version;
+
+use std::io;
+use std::path::Path;
+
+use crate::file::{File, Workers};
+use crate::{ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, defaults, names};
+
+pub use path::{FieldPath, Segment};
+use problems::Problems;
+pub use problems::{Problem, ValidationErrors};
+pub use version::{check_node_image, normalize_kubernetes};
+
+/// Reads a file of the host as text; relative paths are the caller's to resolve (against the directory of vial.yaml).
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+/// What the command line says; it wins over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// NAME
+    pub name: Option<String>,
+    /// `--workers`
+    pub workers: Option<u32>,
+    /// `--kubernetes`
+    pub kubernetes: Option<String>,
+    /// `--node-image`
+    pub node_image: Option<String>,
+    /// `--ip-family`
+    pub ip_family: Option<IpFamily>,
+    /// `--cni`
+    pub cni: Option<Cni>,
+}
+
+impl File {
+    /// Checks everything and fills in every default. `File::default()` is the cluster of a person without a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with the path of its field.
+    pub fn validate(
+        self,
+        overrides: &Overrides,
+        read: ReadFile<'_>,
+    ) -> Result<ClusterSpec, ValidationErrors> {
+        let mut problems = Problems::new(self.source.clone());
+        let root = FieldPath::root();
+        let problem = &mut problems;
+
+        let name = name(&self, overrides, problem);
+        let node_image = version::node_image(&self, overrides, problem);
+        let workers = workers(&self, overrides, problem);
+        let network = network::resolve(&self, overrides, problem);
+        for gate in self.feature_gates.keys() {
+            syntax::feature_gate(&root.key("featureGates").key(gate), gate, problem);
+        }
+        let components = components::resolve(
+            &root.key("components"),
+            self.components,
+            components::Scope::Cluster,
+            problem,
+        );
+        let group = match self.workers {
+            Some(Workers::Group(group)) => group.into_node(),
+            Some(Workers::Count(_)) | None => Default::default(),
+        };
+        let groups = nodes::Groups {
+            control_plane: self.control_plane,
+            workers: group,
+            single: self.nodes,
+        };
+        let nodes = nodes::resolve(groups, workers, read, problem);
+        let manifests = manifests::resolve(self.manifests, read, problem);
+
+        problems.into_result(ClusterSpec {
+            name,
+            node_image,
+            network,
+            components,
+            feature_gates: self.feature_gates,
+            nodes,
+            manifests,
+            etcd: EtcdConfig {
+                fsync: self.etcd.fsync,
+            },
+        })
+    }
+}
+
+fn name(file: &File, overrides: &Overrides, problems: &mut Problems) -> String {
+    let (path, name) = match (&overrides.name, &file.name) {
+        (Some(name), _) => (FieldPath::argument("NAME"), name.as_str()),
+        (None, Some(name)) => (FieldPath::root().key("name"), name.as_str()),
+        (None, None) => (FieldPath::root(), defaults::NAME),
+    };
+    if let Err(error) = names::check_cluster(name) {
+        problems.add(&path, error.to_string());
+    }
+    name.to_owned()
+}
+
+fn workers(file: &File, overrides: &Overrides, problems: &mut Problems) -> u32 {
+    let root = FieldPath::root();
+    let written = match &file.workers {
+        Some(Workers::Count(count)) => Some((root.key("workers"), *count)),
+        Some(Workers::Group(group)) => group
+            .count
+            .map(|count| (root.key("workers").key("count"), count)),
+        None => None,
+    };
+    let flag = overrides
+        .workers
+        .map(|count| (FieldPath::argument("--workers"), count));
+    let (path, count) = flag.or(written).unwrap_or((root, defaults::WORKERS));
+    if count > MAX_WORKERS {
+        problems.add(
+            &path,
+            format!("{count} workers are too many, at most {MAX_WORKERS} are possible"),
+        );
+    }
+    count.min(MAX_WORKERS)
+}
