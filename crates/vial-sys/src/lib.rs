@@ -1,1 +1,19 @@
-//! Namespaces, mounts, cgroups, terminals: the only crate with unsafe code
+//! Namespaces, mounts, cgroups, processes: the only crate with unsafe code.
+//!
+//! Each module wraps one kernel interface and knows nothing of clusters. What is decided (cgroup layouts) is pure and
+//! apart from what is done.
+#![expect(unsafe_code, reason = "the one place where the kernel's interfaces are wrapped; each block says why it is sound")]
+
+pub mod cgroup;
+pub mod chroot;
+mod error;
+pub mod identity;
+pub mod lock;
+pub mod mounts;
+pub mod namespace;
+pub mod process;
+pub mod pty;
+pub mod session;
+pub mod tree;
+
+pub use error::{During, SysError};

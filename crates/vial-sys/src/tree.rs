@@ -1,0 +1,182 @@
+//! A directory tree whose files are hard links to those of another one.
+//!
+//! Directories are made anew with mode, owner, times and extended attributes (`trusted.overlay.*` of an unpacked
+//! snapshot among them); all else is linked, except the files that will be written in place, which are copied.
+//!
+//! # On failure
+//! The tree is made beside its target and renamed at the end: it appears whole or not at all. What an interrupted run
+//! left beside it is removed by the next one.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
+
+use crate::{During, SysError};
+
+/// Clones `source` to `target`; left alone when `target` exists. Files whose path below `source` ends with one of
+/// `copy` (whole components: `meta.db`, `db/meta.db`) become real copies.
+///
+/// # Errors
+/// When the two are on different file systems, or there is no space.
+pub fn clone(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<(), SysError> {
+    if target.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let aside = aside(target);
+    remove(&aside)?;
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).during(|| format!("make the directory {}", parent.display()))?;
+    }
+    let result = clone_directory(source, &aside, copy)
+        .and_then(|()| fs::rename(&aside, target).during(|| format!("rename {} to {}", aside.display(), target.display())));
+    if result.is_err() {
+        // The first error is the one to tell; what stays is removed by the next run.
+        let _ = remove(&aside);
+    }
+    result
+}
+
+fn aside(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_os_string();
+    name.push(".vial-clone");
+    target.with_file_name(name)
+}
+
+fn remove(path: &Path) -> Result<(), SysError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during(|| format!("remove {}", path.display())),
+        _ => Ok(()),
+    }
+}
+
+fn clone_directory(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<(), SysError> {
+    let operation = || format!("clone the directory {}", source.display());
+    fs::create_dir(target).during(operation)?;
+    for entry in fs::read_dir(source).during(operation)? {
+        let entry = entry.during(operation)?;
+        let (from, to) = (entry.path(), target.join(entry.file_name()));
+        let kind = entry.file_type().during(operation)?;
+        if kind.is_dir() {
+            clone_directory(&from, &to, copy)?;
+        } else if kind.is_file() && copy.iter().any(|suffix| from.ends_with(suffix)) {
+            copy_file(&from, &to)?;
+        } else {
+            link(&from, &to, kind.is_file())?;
+        }
+    }
+    // Last, because filling it changed its times, and its mode may forbid writing.
+    copy_attributes(source, target)
+}
+
+fn link(from: &Path, to: &Path, regular: bool) -> Result<(), SysError> {
+    match rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()) {
+        // ext4 allows 65,000 names of one file; many clusters of one image get there with an empty file.
+        Err(rustix::io::Errno::MLINK) if regular => copy_file(from, to),
+        result => result.during(|| format!("link {} to {}", to.display(), from.display())),
+    }
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), SysError> {
+    let operation = || format!("copy {} to {}", from.display(), to.display());
+    let mut reader = File::open(from).during(operation)?;
+    let mut writer = File::options().write(true).create_new(true).open(to).during(operation)?;
+    io::copy(&mut reader, &mut writer).during(operation)?;
+    copy_attributes(from, to)
+}
+
+/// Gives the directory or file `to` the owner, mode, extended attributes and times of `from`.
+///
+/// # Errors
+/// When one of them cannot be set.
+pub fn copy_attributes(from: &Path, to: &Path) -> Result<(), SysError> {
+    let operation = || format!("copy the attributes of {}", from.display());
+    let metadata = from.symlink_metadata().during(operation)?;
+    // Changing the owner clears set-uid bits and security.capability: it comes first.
+    chown(to, Some(metadata.uid()), Some(metadata.gid())).during(operation)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777)).during(operation)?;
+    copy_xattrs(from, to).during(operation)?;
+    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = Timestamps {
+        last_access: time(metadata.atime(), metadata.atime_nsec()),
+        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
+    };
+    rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).during(operation)
+}
+
+fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
+    // 64 KiB is the kernel's limit for the list of names and for one value (xattr(7)).
+    let mut names = vec![0_u8; 65_536];
+    let length = match rustix::fs::llistxattr(from, names.as_mut_slice()) {
+        Err(rustix::io::Errno::NOTSUP) => return Ok(()),
+        result => result?,
+    };
+    names.truncate(length);
+    let mut value = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        value.resize(65_536, 0);
+        let length = rustix::fs::lgetxattr(from, name, value.as_mut_slice())?;
+        rustix::fs::lsetxattr(to, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn sample(dir: &Path) -> PathBuf {
+        let source = dir.join("source");
+        fs::create_dir_all(source.join("db")).unwrap();
+        fs::create_dir_all(source.join("blobs")).unwrap();
+        fs::write(source.join("db/meta.db"), "state").unwrap();
+        fs::write(source.join("blobs/a"), "blob").unwrap();
+        symlink("a", source.join("blobs/link")).unwrap();
+        rustix::fs::lsetxattr(&source.join("blobs"), "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+        chown(source.join("blobs"), Some(7), Some(8)).unwrap();
+        fs::set_permissions(source.join("blobs"), fs::Permissions::from_mode(0o2551)).unwrap();
+        source
+    }
+
+    #[test]
+    fn links_copies_and_keeps_attributes() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = sample(dir.path());
+        let target = dir.path().join("deep/target");
+        clone(&source, &target, &["meta.db"]).unwrap();
+        let inode = |path: &Path| path.symlink_metadata().unwrap().ino();
+        assert_eq!(inode(&source.join("blobs/a")), inode(&target.join("blobs/a")));
+        assert_ne!(inode(&source.join("db/meta.db")), inode(&target.join("db/meta.db")));
+        assert_eq!(fs::read_to_string(target.join("db/meta.db")).unwrap(), "state");
+        assert_eq!(fs::read_link(target.join("blobs/link")).unwrap(), Path::new("a"));
+        let (old, new) = (source.join("blobs").metadata().unwrap(), target.join("blobs").metadata().unwrap());
+        assert_eq!((new.uid(), new.gid(), new.mode(), new.mtime_nsec()), (7, 8, old.mode(), old.mtime_nsec()));
+        let mut value = [0; 8];
+        let length = rustix::fs::lgetxattr(&target.join("blobs"), "trusted.overlay.opaque", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], b"y");
+    }
+
+    #[test]
+    fn an_existing_target_is_left_alone_and_leftovers_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = sample(dir.path());
+        let target = dir.path().join("target");
+        fs::create_dir_all(aside(&target).join("half")).unwrap();
+        clone(&source, &target, &["meta.db"]).unwrap();
+        assert!(!aside(&target).exists() && !target.join("half").exists());
+        fs::write(target.join("db/meta.db"), "later").unwrap();
+        clone(&source, &target, &["meta.db"]).unwrap();
+        assert_eq!(fs::read_to_string(target.join("db/meta.db")).unwrap(), "later");
+    }
+
+    #[test]
+    fn a_failed_clone_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = clone(&dir.path().join("missing"), &dir.path().join("target"), &["x"]).unwrap_err();
+        assert!(error.line().contains("missing"), "{}", error.line());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
