@@ -1,0 +1,3 @@
+module vial.invalid/components/pause
+
+go 1.26.0

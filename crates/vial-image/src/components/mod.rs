@@ -1,0 +1,138 @@
+//! Where the programs of a node come from: a directory, release files, Go modules.
+//!
+//! Kubernetes' own programs come from the chosen [`Source`]; everything else always comes from its Go module. Each
+//! source ends in files in a cache directory and a [`Built`] for each.
+
+mod buildinfo;
+mod catalog;
+mod dir;
+mod go;
+mod release;
+
+use std::path::PathBuf;
+
+pub(crate) use catalog::{Module, OTHERS, nearest};
+pub use catalog::{SUPPORTED, Supported, supported};
+pub(crate) use go::Go;
+
+use crate::digest::Digest;
+use crate::error::{Error, IoContext, Result};
+use crate::image::ComponentRecord;
+use crate::options::{BuildOptions, Progress, Report, Source};
+
+/// A program ready to be put into a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    /// The directory of `components/` that it belongs to: one layer each, but for Kubernetes.
+    pub(crate) module: &'static str,
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Directory in the node; empty when it does not go there.
+    pub(crate) directory: &'static str,
+    /// What it is.
+    pub(crate) record: ComponentRecord,
+}
+
+impl Built {
+    fn new(module: &Module, program: &catalog::Program, file: PathBuf, version: &str, source: String) -> Result<Self> {
+        let (digest, _) = std::fs::File::open(&file).and_then(Digest::of_reader).at("read", &file)?;
+        let modules = buildinfo::modules(&file)?;
+        let path = (!program.directory.is_empty()).then(|| format!("/{}/{}", program.directory, program.name));
+        Ok(Self {
+            module: module.name,
+            directory: program.directory,
+            record: ComponentRecord {
+                name: program.name.into(),
+                version: version.into(),
+                source,
+                sha256: digest.hex().into(),
+                path,
+                modules,
+            },
+            file,
+        })
+    }
+}
+
+/// All programs of a node.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// `v1.36.3`.
+    pub(crate) kubernetes: String,
+    /// Tags for the agnhost image.
+    pub(crate) agnhost_tags: &'static [&'static str],
+    /// In the order of their layers.
+    pub(crate) all: Vec<Built>,
+}
+
+impl Programs {
+    /// A program by its name.
+    pub(crate) fn get(&self, name: &str) -> Result<&Built> {
+        self.all.iter().find(|built| built.record.name == name).ok_or_else(|| Error::Component {
+            component: name.into(),
+            origin: "the catalog".into(),
+            reason: "there is no such program".into(),
+        })
+    }
+}
+
+/// The Kubernetes version that a build with these options will have; checks the options on the way.
+pub(crate) async fn version(options: &BuildOptions) -> Result<String> {
+    match (&options.k8s_bin, options.source) {
+        (Some(directory), Source::Auto | Source::Dir) => dir::version(directory).await,
+        (None, Source::Dir) => Err(Error::Component {
+            component: "kubernetes".into(),
+            origin: "a directory".into(),
+            reason: "--source dir needs --k8s-bin DIR".into(),
+        }),
+        // A release site has more versions than vial has modules for.
+        (_, Source::Release) => Ok(supported(&options.kubernetes).map_or_else(
+            |error| if release::is_version(&options.kubernetes) { Ok(options.kubernetes.clone()) } else { Err(error) },
+            |known| Ok(known.version.to_owned()),
+        )?),
+        _ => Ok(supported(&options.kubernetes)?.version.to_owned()),
+    }
+}
+
+/// Gets or builds every program.
+pub(crate) async fn gather(options: &BuildOptions, home: &std::path::Path, report: Report<'_>) -> Result<Programs> {
+    let version = version(options).await?;
+    let near = nearest(&version);
+    let go = Go::find(home).await?;
+    let source = choose(options, &version, report).await;
+    let mut all = match source {
+        Source::Dir => {
+            let directory = options.k8s_bin.as_deref().unwrap_or(std::path::Path::new("."));
+            dir::copy(&near.module, directory, &version, home, report).await?
+        }
+        Source::Release => {
+            let base = options.release_url.as_deref().unwrap_or(release::UPSTREAM);
+            release::fetch(&near.module, base, &version, home, report).await?
+        }
+        Source::Go | Source::Auto => go.build(&near.module, report).await?,
+    };
+    // agnhost is on no release site, and rarely in a developer's build.
+    if !all.iter().any(|built| built.record.name == "agnhost") {
+        all.extend(go.build_only(&near.module, "agnhost", report).await?);
+    }
+    for module in OTHERS {
+        all.extend(go.build(module, report).await?);
+    }
+    Ok(Programs { kubernetes: version, agnhost_tags: near.agnhost, all })
+}
+
+/// What `auto` means here and now.
+async fn choose(options: &BuildOptions, version: &str, report: Report<'_>) -> Source {
+    if options.source != Source::Auto {
+        return options.source;
+    }
+    if options.k8s_bin.is_some() {
+        return Source::Dir;
+    }
+    let base = options.release_url.as_deref().unwrap_or(release::UPSTREAM);
+    if release::answers(base, version).await {
+        return Source::Release;
+    }
+    report(Progress::Note { text: format!("{base} does not answer: kubernetes {version} is built from its Go module") });
+    Source::Go
+}

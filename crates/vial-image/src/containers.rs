@@ -1,0 +1,320 @@
+//! The container images in a node, as a containerd root that is ready to use.
+//!
+//! The images are written as an OCI layout; `components/image-root` turns it into what containerd would have made
+//! of it, and that directory becomes one layer of the node image.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::components::{Built, Programs};
+use crate::digest::{Digest, Hasher};
+use crate::disk;
+use crate::error::{Error, IoContext, Result};
+use crate::image::{CONTAINERD_ROOT, ComponentRecord};
+use crate::layer::{self, Compressed, EPOCH, LayerTar, TarWriter};
+use crate::oci::{self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs, RunConfig};
+use crate::store::{LayerBlob, Writer, descriptor};
+
+/// Increase when this file makes something else of the same inputs.
+const VERSION: &str = "1";
+/// How containerd and `image-root` name an image in an index.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// Tags of pause: the defaults of containerd 2.4 and kubelet 1.36, of kubelet 1.35, and vial's own.
+const PAUSE: [&str; 3] = ["registry.k8s.io/pause:3.10.2", "registry.k8s.io/pause:3.10.1", "docker.io/vial/pause:1"];
+/// Tags of the toolbox. The kubelet asks a registry for `latest` unless told `imagePullPolicy: IfNotPresent`; the
+/// other tag it takes as it is.
+const TOOLBOX: [&str; 2] = ["docker.io/vial/toolbox:latest", "docker.io/vial/toolbox:1"];
+/// What Kubernetes' e2e tests call busybox: the toolbox has a shell and all they run in it.
+const BUSYBOX: [&str; 2] = ["registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "registry.k8s.io/e2e-test-images/busybox:1.36.1-1"];
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The toolbox's root file system as a layer, kept beside the store because every Kubernetes version needs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Toolbox {
+    digest: Digest,
+    diff_id: Digest,
+    size: u64,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+impl Toolbox {
+    /// Makes it of the root file system in `root`, and keeps it in `cache` under `inputs`.
+    pub(crate) fn make(cache: &Path, inputs: &Digest, root: &Path) -> Result<Self> {
+        fs::create_dir_all(cache).at("create", cache)?;
+        let aside = tempfile::Builder::new().prefix(".tmp-").tempfile_in(cache).at("create a file in", cache)?;
+        let Compressed { digest, diff_id, size } = layer::compress(aside.as_file(), aside.path(), |tar| tar.tree("", root))?;
+        let file = Self::file(cache, inputs);
+        disk::persist(aside, &file)?;
+        let toolbox = Self { digest, diff_id, size, file };
+        disk::write_atomically(&Self::record(cache, inputs), &oci::to_bytes(&toolbox))?;
+        Ok(toolbox)
+    }
+
+    /// Removes what a killed build left and toolboxes of older packages.
+    pub(crate) fn tidy(cache: &Path, inputs: &Digest) {
+        for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+            if !entry.file_name().to_string_lossy().starts_with(inputs.hex()) {
+                // Only space is lost when it stays.
+                let _ = if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            }
+        }
+    }
+
+    /// The one made from these inputs, if it is there.
+    pub(crate) fn cached(cache: &Path, inputs: &Digest) -> Option<Self> {
+        let mut toolbox: Self = serde_json::from_slice(&fs::read(Self::record(cache, inputs)).ok()?).ok()?;
+        toolbox.file = Self::file(cache, inputs);
+        (toolbox.file.metadata().ok()?.len() == toolbox.size).then_some(toolbox)
+    }
+
+    fn file(cache: &Path, inputs: &Digest) -> PathBuf {
+        cache.join(format!("{}.tar.zst", inputs.hex()))
+    }
+
+    fn record(cache: &Path, inputs: &Digest) -> PathBuf {
+        cache.join(format!("{}.json", inputs.hex()))
+    }
+
+    /// Small files of it, by path.
+    fn read(&self, wanted: &[&str]) -> Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        let file = File::open(&self.file).at("open", &self.file)?;
+        let mut archive = tar::Archive::new(zstd::Decoder::new(file).at("decompress", &self.file)?);
+        for entry in archive.entries().at("read", &self.file)? {
+            let mut entry = entry.at("read", &self.file)?;
+            let name = entry.path().at("read", &self.file)?.display().to_string();
+            if wanted.contains(&name.as_str()) {
+                let mut text = String::new();
+                entry.read_to_string(&mut text).at("read", &self.file)?;
+                found.insert(name, text);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What goes into the layer.
+pub(crate) struct Containers<'a> {
+    pub(crate) programs: &'a Programs,
+    pub(crate) toolbox: &'a Toolbox,
+    /// Debian suite of the toolbox.
+    pub(crate) suite: &'a str,
+}
+
+impl Containers<'_> {
+    /// Digest of all that decides the layer.
+    fn inputs(&self) -> Result<Digest> {
+        let mut hasher = Hasher::default();
+        hasher.field(VERSION);
+        hasher.field(self.toolbox.digest.as_str());
+        for name in ["pause", "coredns", "agnhost", "image-root"] {
+            hasher.field(&self.programs.get(name)?.record.sha256);
+        }
+        for tag in PAUSE.iter().chain(&TOOLBOX).chain(&BUSYBOX).chain(self.programs.agnhost_tags) {
+            hasher.field(tag);
+        }
+        hasher.field(&self.programs.get("coredns")?.record.version);
+        Ok(hasher.finish())
+    }
+
+    /// The layer, from the cache (`true`) or made now, and what is in it.
+    pub(crate) fn layer(&self, writer: &Writer) -> Result<(LayerBlob, Vec<ComponentRecord>, bool)> {
+        let inputs = self.inputs()?;
+        let title = "container images";
+        let records = |blob: &LayerBlob| -> Result<Vec<ComponentRecord>> {
+            let path = writer.located(blob).unpacked.join("usr/share/vial/container-images.json");
+            serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile { path, source: source.into() })
+        };
+        if let Some(blob) = writer.cached(&inputs) {
+            let records = records(&blob)?;
+            return Ok((blob, records, true));
+        }
+        let scratch = writer.scratch("containers-")?;
+        let made = self.write_layout(&scratch.path().join("layout"))?;
+        let root = scratch.path().join("root");
+        self.image_root(&scratch.path().join("layout"), &root)?;
+        let list = oci::to_bytes(&made);
+        let (blob, _) = writer.layer(&inputs, title, |tar| {
+            tar.parents(format!("{CONTAINERD_ROOT}/x"))?;
+            tar.tree(CONTAINERD_ROOT, &root)?;
+            tar.directory("usr/share")?;
+            tar.directory("usr/share/vial")?;
+            tar.file("usr/share/vial/container-images.json", 0o644, list.len() as u64, &list[..])
+        })?;
+        Ok((blob, made, false))
+    }
+
+    fn image_root(&self, layout: &Path, root: &Path) -> Result<()> {
+        let program = &self.programs.get("image-root")?.file;
+        let output = Command::new(program)
+            .arg("-layout")
+            .arg(layout)
+            .arg("-root")
+            .arg(root)
+            .args(["-time", &EPOCH.to_string()])
+            .output()
+            .map_err(|source| Error::NoProgram { program: program.display().to_string(), source })?;
+        if !output.status.success() {
+            return Err(Error::Program {
+                program: "image-root".into(),
+                status: output.status.to_string(),
+                output: String::from_utf8_lossy(&output.stderr).into_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes all images as an OCI layout.
+    fn write_layout(&self, root: &Path) -> Result<Vec<ComponentRecord>> {
+        let mut layout = Layout::new(root)?;
+        let run = |entrypoint: &[&str], cmd: &[&str]| RunConfig {
+            env: vec![PATH.into()],
+            entrypoint: entrypoint.iter().map(|&word| word.into()).collect(),
+            cmd: cmd.iter().map(|&word| word.into()).collect(),
+            working_dir: "/".into(),
+            ..RunConfig::default()
+        };
+        let source = format!("debian {}", self.suite);
+
+        let pause = self.programs.get("pause")?;
+        let layer = layout.layer(|tar| add(tar, "pause", pause))?;
+        // As upstream's: nobody.
+        let config = RunConfig { user: "65535:65535".into(), ..run(&["/pause"], &[]) };
+        layout.image(&PAUSE, config, &[layer], &pause.record.version, "vial")?;
+
+        let coredns = self.programs.get("coredns")?;
+        let layer = layout.layer(|tar| add(tar, "coredns", coredns))?;
+        let tag = format!("registry.k8s.io/coredns/coredns:{}", coredns.record.version);
+        layout.image(&[&tag], run(&["/coredns"], &[]), &[layer], &coredns.record.version, &coredns.record.source)?;
+
+        let toolbox = layout.existing(self.toolbox)?;
+        layout.image(&TOOLBOX, run(&[], &["/bin/bash"]), std::slice::from_ref(&toolbox), "1", &source)?;
+        layout.image(&BUSYBOX, run(&[], &["sh"]), std::slice::from_ref(&toolbox), "1", &source)?;
+
+        let agnhost = self.programs.get("agnhost")?;
+        let accounts = self.toolbox.read(&["etc/passwd", "etc/group"])?;
+        let layer = layout.layer(|tar| agnhost_layer(tar, agnhost, coredns, &accounts))?;
+        let tags: Vec<_> =
+            self.programs.agnhost_tags.iter().map(|tag| format!("registry.k8s.io/e2e-test-images/agnhost:{tag}")).collect();
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        layout.image(&tags, run(&["/agnhost"], &["pause"]), &[toolbox, layer], &agnhost.record.version, &agnhost.record.source)?;
+        layout.finish()
+    }
+}
+
+fn add<W: std::io::Write>(tar: &mut TarWriter<W>, path: &str, built: &Built) -> Result<()> {
+    let file = File::open(&built.file).at("open", &built.file)?;
+    let size = file.metadata().at("read", &built.file)?.len();
+    tar.file(path, 0o755, size, file)
+}
+
+/// What upstream's `test/images/agnhost/Dockerfile` adds to its base.
+fn agnhost_layer(tar: &mut LayerTar<'_, '_>, agnhost: &Built, coredns: &Built, accounts: &BTreeMap<String, String>) -> Result<()> {
+    add(tar, "agnhost", agnhost)?;
+    tar.symlink("agnhost-2", "agnhost")?;
+    add(tar, "coredns", coredns)?;
+    tar.directory("etc")?;
+    let mut append = |path: &str, lines: &str| {
+        let text = format!("{}{lines}", accounts.get(path).map_or("root:x:0:0:root:/root:/bin/sh\n", String::as_str));
+        tar.file(path, 0o644, text.len() as u64, text.as_bytes())
+    };
+    append("etc/group", "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")?;
+    append("etc/passwd", "user-defined-in-image:x:1000:1000:Linux User:/home/user-defined-in-image:/bin/sh\n")?;
+    tar.directory("uploads")
+}
+
+/// An OCI layout in the making, in a directory of its own.
+struct Layout {
+    root: PathBuf,
+    index: Index,
+    records: Vec<ComponentRecord>,
+}
+
+impl Layout {
+    fn new(root: &Path) -> Result<Self> {
+        let blobs = root.join("blobs/sha256");
+        fs::create_dir_all(&blobs).at("create", &blobs)?;
+        Ok(Self { root: root.to_path_buf(), index: Index::default(), records: Vec::new() })
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs/sha256").join(digest.hex())
+    }
+
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+        let digest = Digest::of(bytes);
+        let path = self.blob_path(&digest);
+        fs::write(&path, bytes).at("write", &path)?;
+        Ok(descriptor(media_type, digest, bytes.len()))
+    }
+
+    fn layer(&self, make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>) -> Result<Compressed> {
+        let aside = self.root.join("layer");
+        let compressed = layer::compress(&File::create(&aside).at("create", &aside)?, &aside, make)?;
+        fs::rename(&aside, self.blob_path(&compressed.digest)).at("rename", &aside)?;
+        Ok(compressed)
+    }
+
+    fn existing(&self, toolbox: &Toolbox) -> Result<Compressed> {
+        let to = self.blob_path(&toolbox.digest);
+        if fs::hard_link(&toolbox.file, &to).is_err() {
+            fs::copy(&toolbox.file, &to).at("copy", &toolbox.file)?;
+        }
+        Ok(Compressed { digest: toolbox.digest.clone(), diff_id: toolbox.diff_id.clone(), size: toolbox.size })
+    }
+
+    fn image(&mut self, names: &[&str], run: RunConfig, layers: &[Compressed], version: &str, source: &str) -> Result<()> {
+        let config = oci::to_bytes(&ImageConfig {
+            created: CREATED.into(),
+            architecture: "amd64".into(),
+            os: "linux".into(),
+            config: run,
+            rootfs: RootFs { kind: "layers".into(), diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect() },
+            history: layers.iter().map(|_| History { created: CREATED.into(), created_by: "vial".into() }).collect(),
+        });
+        let manifest = oci::to_bytes(&Manifest {
+            schema_version: 2,
+            media_type: oci::MANIFEST.into(),
+            config: self.blob(oci::CONFIG, &config)?,
+            layers: layers
+                .iter()
+                .map(|layer| Descriptor {
+                    media_type: layer::MEDIA_TYPE.into(),
+                    digest: layer.digest.clone(),
+                    size: layer.size,
+                    annotations: Map::new(),
+                })
+                .collect(),
+            annotations: Map::new(),
+        });
+        let manifest = self.blob(oci::MANIFEST, &manifest)?;
+        for &name in names {
+            let annotations = Map::from([(IMAGE_NAME.into(), name.into())]);
+            self.index.manifests.push(Descriptor { annotations, ..manifest.clone() });
+            self.records.push(ComponentRecord {
+                name: name.into(),
+                version: version.into(),
+                source: source.into(),
+                sha256: manifest.digest.hex().into(),
+                path: None,
+                modules: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<ComponentRecord>> {
+        for (name, bytes) in [("index.json", oci::to_bytes(&self.index)), ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())] {
+            let path = self.root.join(name);
+            fs::write(&path, bytes).at("write", &path)?;
+        }
+        Ok(self.records)
+    }
+}

@@ -1,0 +1,77 @@
+//! Free space, and files written so that a crash leaves either the old or the new one.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{Error, IoContext, Result};
+
+/// Refuses when the file system of `path` has less than `needed` bytes free.
+pub(crate) fn require_free(path: &Path, needed: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(path).at("ask the free space of", path)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed {
+        return Err(Error::NoSpace { path: path.to_path_buf(), needed, free });
+    }
+    Ok(())
+}
+
+/// Replaces `path` as a whole: the new content is written aside, synced and renamed.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).at("create", directory)?;
+    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(directory).at("create a file in", directory)?;
+    file.write_all(bytes).at("write", path)?;
+    file.as_file().sync_all().at("sync", path)?;
+    persist(file, path)
+}
+
+/// Puts a finished temporary file, made in the same directory tree, at its place.
+pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).at("set the mode of", path)?;
+    file.persist(path).map_err(|error| error.error).at("rename a file to", path)?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes renames in a directory durable.
+pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory).and_then(|d| d.sync_all()).at("sync", directory)
+}
+
+/// Reads a file whole.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).at("read", path)
+}
+
+/// Removes a directory tree; fine when there is none.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", path),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn too_little_space_names_directory_and_need() {
+        let dir = tempfile::tempdir().unwrap();
+        require_free(dir.path(), 1).unwrap();
+        let error = require_free(dir.path(), u64::MAX).unwrap_err();
+        assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+        assert!(error.hint().unwrap().contains("VIAL_HOME"));
+    }
+}
