@@ -6,8 +6,8 @@ use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::File;
 use super::locate::{Position, locate};
-use crate::names;
 use crate::validate::FieldPath;
+use crate::{cidr, names};
 
 /// The text is not YAML, or not of the form of a `vial.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,11 @@ fn explain(error: &Error) -> (String, Option<String>) {
         })
     };
     match error {
+        Error::SerdeUnknownField { field, .. } if cidr::parse(field).is_ok() => {
+            // `{podCIDR: 10.244.0.0/16,fd00:10:244::/56}`: the comma ends the value.
+            let hint = "within braces, put CIDRs with commas between them in quotes";
+            (format!("{field:?} is no field"), Some(hint.to_owned()))
+        }
         Error::SerdeUnknownField {
             field, expected, ..
         } => (format!("unknown field {field:?}"), choice(field, expected)),

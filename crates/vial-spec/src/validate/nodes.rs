@@ -132,6 +132,12 @@ fn unknown(path: &FieldPath, name: &str, known: &[String], problems: &mut Proble
                 list(known)
             )
         }
+        Some(ordinal) if ordinal > MAX_WORKERS => {
+            format!(
+                "the cluster has {}; at most {MAX_WORKERS} workers are possible",
+                list(known)
+            )
+        }
         _ => {
             let list = format!("the cluster has {}", list(known));
             names::did_you_mean(name, known)
