@@ -95,7 +95,7 @@ mod tests {
         for program in SUPPORTED[0].module.programs {
             let path = bin.join(program.name);
             std::fs::write(&path, "#!/bin/sh\necho Kubernetes v1.37.0-alpha.1\n").unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         dir
     }

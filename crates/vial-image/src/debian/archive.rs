@@ -55,6 +55,13 @@ impl Suite {
         })
     }
 
+    /// Where vial's root file systems are made from: trixie with its updates, and sid for what trixie cannot give.
+    pub fn trixie() -> Result<Vec<Self>, DebianError> {
+        let stable = Self::debian("trixie")?;
+        let of = |name: &str, mirror: &str, rank| Self { name: name.to_owned(), mirror: mirror.to_owned(), rank, ..stable.clone() };
+        Ok(vec![stable.clone(), of("trixie-updates", MIRROR, 0), of("trixie-security", SECURITY_MIRROR, 0), of("sid", MIRROR, 1)])
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}/dists/{}/{path}", self.mirror.trim_end_matches('/'), self.name)
     }
