@@ -2,11 +2,19 @@
 //!
 //! The messages and services are generated from `proto/`, which is where they are described. Clients reach a server
 //! over any byte stream; today a unix socket (see [`connect`]).
-#![expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code; documented in proto/")]
+#![expect(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; documented in proto/"
+)]
 
 mod channel;
+pub mod exec;
 
 pub use channel::{ConnectError, connect};
+pub use exec::{exec_collect, exec_interactive};
+pub use tonic::Code;
+pub use tonic::Status;
 pub use tonic::transport::Channel;
 
 mod v1 {

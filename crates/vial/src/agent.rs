@@ -1,0 +1,87 @@
+//! Finding the agent of a node: which container, which socket, and good words when there is none.
+
+use vial_keeper::api::ClusterStatus;
+use vial_rpc::agent_client::AgentClient;
+use vial_rpc::{Channel, Status};
+
+use crate::context::{Context, keeper_error};
+use crate::error::{Code, Error, Result};
+use crate::near;
+
+/// Components that run in a control-plane node's `control-plane` container; all others run in `node`.
+const CONTROL_PLANE: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// One of a node's process containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Container {
+    /// containerd, kubelet, kube-proxy, sshd and pods.
+    Node,
+    /// etcd, API server, controller manager, scheduler.
+    ControlPlane,
+}
+
+impl Container {
+    /// Where a component runs.
+    pub(crate) fn of_component(component: &str) -> Self {
+        if CONTROL_PLANE.contains(&component) { Self::ControlPlane } else { Self::Node }
+    }
+
+    /// Its name in the sandbox: `w-1.node`.
+    pub(crate) fn name_on(self, node: &str) -> String {
+        match self {
+            Self::Node => format!("{node}.node"),
+            Self::ControlPlane => format!("{node}.control-plane"),
+        }
+    }
+}
+
+/// The status of a cluster that has the node `node`.
+///
+/// # Errors
+/// When there is no such cluster or node; near names are told.
+pub(crate) async fn node_status(context: &Context, cluster: &str, node: &str) -> Result<ClusterStatus> {
+    let status = context.keeper(cluster).await?.status().await.map_err(|error| keeper_error(cluster, error))?;
+    let names: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
+    if names.contains(&node) {
+        return Ok(status);
+    }
+    Err(Error::new(Code::NotFound, format!("cluster `{cluster}` has no node `{node}`"))
+        .hint(near::hint("node", node, names.iter().copied())))
+}
+
+/// Connects to the agent of a container.
+///
+/// # Errors
+/// When nobody answers there: the cluster is stopped, or the container is.
+pub(crate) async fn connect(context: &Context, cluster: &str, node: &str, container: Container) -> Result<AgentClient<Channel>> {
+    let socket = context.paths.agent_socket(cluster, &container.name_on(node));
+    match vial_rpc::connect(&socket).await {
+        Ok(channel) => Ok(AgentClient::new(channel)),
+        Err(error) => Err(Error::caused(format!("node `{node}` of cluster `{cluster}` does not answer"), error)
+            .hint(format!("`vial status {cluster}` shows its state; `vial up {cluster}` starts what is not there"))),
+    }
+}
+
+/// An agent refused.
+pub(crate) fn refused(what: String, status: &Status) -> Error {
+    let code = match status.code() {
+        vial_rpc::Code::NotFound => Code::NotFound,
+        vial_rpc::Code::InvalidArgument => Code::BadInput,
+        vial_rpc::Code::PermissionDenied => Code::NotPermitted,
+        vial_rpc::Code::DeadlineExceeded => Code::TimedOut,
+        vial_rpc::Code::ResourceExhausted => Code::NoSpace,
+        _ => Code::Failed,
+    };
+    Error::new(code, format!("{what}: {}", status.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_where_they_run() {
+        assert_eq!(Container::of_component("etcd").name_on("cp-1"), "cp-1.control-plane");
+        assert_eq!(Container::of_component("kubelet").name_on("cp-1"), "cp-1.node");
+    }
+}

@@ -1,0 +1,174 @@
+//! What a person types: the global flags and the commands. No work is done here.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::context::DEFAULT_CLUSTER;
+use crate::error::EXIT_CODES;
+use crate::ui::ColorChoice;
+
+const ENVIRONMENT: &str = "\
+Environment:
+  VIAL_CLUSTER  the cluster that is meant when none is named (default: vial)
+  VIAL_HOME     what is kept: node images, clusters (default: /var/lib/vial)
+  VIAL_RUN      sockets and locks (default: /run/vial)
+  VIAL_LOG      what to log to standard error, as for -v: info, debug, vial_image=trace, …
+  KUBECONFIG    the kubeconfig to merge into, as for kubectl
+  NO_COLOR      no colour, unless --color=always";
+
+const EXAMPLES: &str = "\
+Examples:
+  vial up                        a cluster of one control plane and two workers
+  kubectl get nodes              its context is the current one
+  vial check                     is everything as it should be?
+  vial exec w-1 -it -- bash      a shell on a node
+  vial down                      nothing is left";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{EXIT_CODES}")
+}
+
+/// Real Kubernetes clusters that are sealed, disposable and freezable on one Linux machine.
+///
+/// A cluster is one process tree in namespaces of its own: nothing of the host's network, iptables or /etc is ever
+/// changed, any number of clusters run side by side, and `vial down` leaves nothing.
+#[derive(Debug, Parser)]
+#[command(name = "vial", version, max_term_width = 110, after_help = after_help(), propagate_version = false)]
+#[command(disable_help_subcommand = false, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The global flags.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Say nothing but data, warnings and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log what vial does to standard error; -vv logs more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) color: ColorChoice,
+}
+
+/// The cluster, for commands that are about it.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterName {
+    /// The cluster
+    #[arg(value_name = "NAME", env = "VIAL_CLUSTER", default_value = DEFAULT_CLUSTER, hide_env_values = true)]
+    pub(crate) name: String,
+}
+
+/// The cluster, for commands that are about something in it.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterFlag {
+    /// The cluster
+    #[arg(short, long, value_name = "NAME", env = "VIAL_CLUSTER", default_value = DEFAULT_CLUSTER, hide_env_values = true)]
+    pub(crate) cluster: String,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a cluster, change it, or start it again
+    Up(commands::up::UpArgs),
+    /// Remove clusters, with all that belongs to them
+    Down(commands::down::DownArgs),
+    /// List the clusters
+    #[command(visible_alias = "list")]
+    Ls(commands::ls::LsArgs),
+    /// Show a cluster: nodes, components, endpoints
+    Status(commands::status::StatusArgs),
+    /// Try whether a cluster works: nodes, DNS, services
+    Check(commands::check::CheckArgs),
+    /// Show the logs of a node's components
+    Logs(commands::logs::LogsArgs),
+    /// Run a command on a node
+    Exec(commands::exec::ExecArgs),
+    /// Print a cluster's kubeconfig, or merge it into yours
+    Kubeconfig(commands::kubeconfig::KubeconfigArgs),
+    /// Run the kubectl of the cluster's own version
+    Kubectl(commands::kubectl::KubectlArgs),
+    /// Check whether this machine has what vial needs
+    Doctor(commands::doctor::DoctorArgs),
+    /// Build and look at node images
+    NodeImage(commands::node_image::NodeImageArgs),
+    /// Print a completion script for a shell
+    Completion(commands::completion::CompletionArgs),
+    /// Print the version
+    Version(commands::version::VersionArgs),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man(commands::man::ManArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace())).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_as_reviewed() {
+        let mut command = Cli::command().term_width(110);
+        insta::assert_snapshot!("help", command.render_help());
+        for name in ["up", "exec", "logs", "kubeconfig", "node-image"] {
+            let help = command.find_subcommand_mut(name).unwrap().render_long_help();
+            insta::assert_snapshot!(format!("help_{name}"), help);
+        }
+    }
+
+    #[test]
+    fn every_command_and_flag_has_a_help_text() {
+        fn visit(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(visit);
+        }
+        visit(&Cli::command());
+    }
+
+    #[test]
+    fn exec_passes_everything_after_the_dashes() {
+        let Command::Exec(exec) = parse("exec w-1 -it -- ls -l --color=auto -c x").unwrap() else { panic!() };
+        assert_eq!(exec.node, "w-1");
+        assert_eq!(exec.command, ["ls", "-l", "--color=auto", "-c", "x"]);
+        assert!(parse("exec w-1").is_err());
+        assert!(parse("exec w-1 ls").is_err(), "without the dashes a flag of the command could become ours");
+    }
+
+    #[test]
+    fn kubectl_gets_its_own_flags() {
+        let Command::Kubectl(kubectl) = parse("kubectl -c dev logs pod -c app -v=6 -o json -q").unwrap() else { panic!() };
+        assert_eq!(kubectl.cluster.cluster, "dev");
+        assert_eq!(kubectl.arguments, ["logs", "pod", "-c", "app", "-v=6", "-o", "json", "-q"]);
+        let Command::Kubectl(kubectl) = parse("kubectl get nodes --help").unwrap() else { panic!() };
+        assert_eq!(kubectl.arguments, ["get", "nodes", "--help"]);
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        for line in ["up --kubernetes 1.36 --node-image a:b", "down a --all", "kubeconfig --merge --unmerge", "up --workers -1"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

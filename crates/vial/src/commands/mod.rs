@@ -1,0 +1,40 @@
+//! One file for each command: what may be typed (`XArgs`) and what is done (`run`).
+
+pub(crate) mod check;
+pub(crate) mod completion;
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod kubeconfig;
+pub(crate) mod kubectl;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod man;
+pub(crate) mod node_image;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod version;
+
+use crate::cli::Command;
+use crate::context::Context;
+use crate::error::Result;
+
+/// Does what was asked for.
+pub(crate) async fn run(context: &Context, command: Command) -> Result {
+    match command {
+        Command::Up(args) => up::run(context, args).await,
+        Command::Down(args) => down::run(context, args).await,
+        Command::Ls(args) => ls::run(context, args).await,
+        Command::Status(args) => status::run(context, args).await,
+        Command::Check(args) => check::run(context, args).await,
+        Command::Logs(args) => logs::run(context, args).await,
+        Command::Exec(args) => exec::run(context, args).await,
+        Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
+        Command::Kubectl(args) => kubectl::run(context, args).await,
+        Command::Doctor(args) => doctor::run(context, &args),
+        Command::NodeImage(args) => node_image::run(context, args).await,
+        Command::Completion(args) => completion::run(context, args),
+        Command::Version(args) => version::run(context, args),
+        Command::Man(args) => man::run(context, &args),
+    }
+}

@@ -1,0 +1,62 @@
+//! vial's own: the node image, what building one needs, the kubeconfig.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use vial_image::Store;
+
+use super::Finding;
+use crate::commands::node_image::default_image;
+use crate::kubeconfig::{self, Environment, Place};
+
+/// The node image, and `go` where the image has still to be built.
+pub(super) fn node_image(home: &Path, root: bool) -> Vec<Finding> {
+    let images = if home.join("images").exists() && root {
+        match Store::open(home).and_then(|store| store.list()) {
+            Ok(images) => images,
+            Err(error) => {
+                let mend = error.hint().unwrap_or_else(|| "vial node-image build".into());
+                return vec![Finding::fail("node image", crate::error::chain(&error), mend)];
+            }
+        }
+    } else {
+        Vec::new()
+    };
+    let names: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
+    let there = names.contains(&default_image().as_str());
+    let image = match names.as_slice() {
+        _ if !root => Finding::info("node image", "not looked for: only root reads it"),
+        [] => Finding::info("node image", "none yet; the first `vial up` builds it"),
+        names => Finding::ok("node image", names.join(", ")),
+    };
+    let go = match (go_version(), there) {
+        (Some(version), _) => Finding::ok("go", version),
+        (None, true) => Finding::info("go", "not found; the node image is there, so it is not needed"),
+        (None, false) => Finding::warn(
+            "go",
+            "not found",
+            "install Go 1.26 or newer (https://go.dev/dl), or build with `--source release` or `--k8s-bin DIR`",
+        ),
+    };
+    vec![image, go]
+}
+
+fn go_version() -> Option<String> {
+    let output = Command::new("go").arg("version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().strip_prefix("go version ").unwrap_or(text.trim()).to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The file that `up` would merge into.
+pub(super) fn kubeconfig() -> Finding {
+    let place = Place::find(&Environment::of_process());
+    let shown = place.path.display();
+    match kubeconfig::check(&place) {
+        Ok(()) if place.path.exists() => Finding::ok("kubeconfig", shown.to_string()),
+        Ok(()) => Finding::ok("kubeconfig", format!("{shown} will be made")),
+        Err(error) => {
+            let mend = error.hint().unwrap_or_else(|| "make it readable, or use `vial up --no-kubeconfig`".into());
+            Finding::warn("kubeconfig", crate::error::chain(&error), mend)
+        }
+    }
+}
