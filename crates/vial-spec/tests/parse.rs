@@ -45,37 +45,37 @@ fn an_unknown_value_is_named_with_what_is_possible() {
 fn the_head_is_needed() {
     insta::assert_snapshot!(message("kind: Cluster\n"), @r#"vial.yaml:1:1: the field "apiVersion" is missing; write apiVersion: vial/v1"#);
     insta::assert_snapshot!(message("apiVersion: vial/v1\n"), @r#"vial.yaml:1:1: the field "kind" is missing; write kind: Cluster"#);
-    insta::assert_snapshot!(message(""), @"vial.yaml:1:1: unexpected end of file");
-    insta::assert_snapshot!(message("# nothing\n"), @"vial.yaml:2:1: unexpected end of file");
+    insta::assert_snapshot!(message(""), @"vial.yaml: it is empty; write apiVersion: vial/v1, kind: Cluster and what you want to change");
+    insta::assert_snapshot!(message("# nothing\n"), @"vial.yaml: it is empty; write apiVersion: vial/v1, kind: Cluster and what you want to change");
 }
 
 #[test]
 fn a_value_of_the_wrong_type_is_named_with_the_right_one() {
-    insta::assert_snapshot!(fields("workers: many\n"), @r#"vial.yaml:3:1: found string "many", expected a number of workers or a mapping with count, labels, taints, mounts, files, components"#);
-    insta::assert_snapshot!(fields("workers: -1\n"), @"vial.yaml:3:1: found integer `-1`, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
-    insta::assert_snapshot!(fields("workers: [1]\n"), @"vial.yaml:3:1: found sequence, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
-    insta::assert_snapshot!(fields("workers: {count: x}\n"), @"vial.yaml:3:18: invalid u32");
-    insta::assert_snapshot!(fields("etcd: {fsync: maybe}\n"), @"vial.yaml:3:15: invalid boolean");
-    insta::assert_snapshot!(fields("nodes: [w-1]\n"), @"vial.yaml:3:8: expected mapping start");
-    insta::assert_snapshot!(fields("controlPlane:\n  labels: [a]\n"), @"vial.yaml:4:11: expected mapping start");
-    insta::assert_snapshot!(fields("network: {podCIDR: {v4: 10.0.0.0/8}}\n"), @"vial.yaml:3:20: found map, expected CIDRs separated by commas or a list of them");
-    insta::assert_snapshot!(fields("components: {kubelet: {args: {v: [1]}}}\n"), @"vial.yaml:3:34: expected string scalar");
-    insta::assert_snapshot!(fields("components: {kubelet: {config: text}}\n"), @"vial.yaml:3:32: expected mapping start");
+    insta::assert_snapshot!(fields("workers: many\n"), @r#"vial.yaml:3:1: found the text "many", expected a number of workers or a mapping with count, labels, taints, mounts, files, components"#);
+    insta::assert_snapshot!(fields("workers: -1\n"), @"vial.yaml:3:1: found the number -1, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
+    insta::assert_snapshot!(fields("workers: [1]\n"), @"vial.yaml:3:1: found a list, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
+    insta::assert_snapshot!(fields("workers: {count: x}\n"), @"vial.yaml:3:18: expected a whole number that is not negative");
+    insta::assert_snapshot!(fields("etcd: {fsync: maybe}\n"), @"vial.yaml:3:15: expected true or false");
+    insta::assert_snapshot!(fields("nodes: [w-1]\n"), @r#"vial.yaml:3:8: expected a mapping, as in "field: value""#);
+    insta::assert_snapshot!(fields("controlPlane:\n  labels: [a]\n"), @r#"vial.yaml:4:11: expected a mapping, as in "field: value""#);
+    insta::assert_snapshot!(fields("network: {podCIDR: {v4: 10.0.0.0/8}}\n"), @"vial.yaml:3:20: found a mapping, expected CIDRs separated by commas or a list of them");
+    insta::assert_snapshot!(fields("components: {kubelet: {args: {v: [1]}}}\n"), @"vial.yaml:3:34: expected a text");
+    insta::assert_snapshot!(fields("components: {kubelet: {config: text}}\n"), @r#"vial.yaml:3:32: expected a mapping, as in "field: value""#);
     insta::assert_snapshot!(fields("workers: {files: [{content: x}]}\n"), @r#"vial.yaml:3:20: the field "path" is missing"#);
-    insta::assert_snapshot!(fields("featureGates: {A: 1}\n"), @"vial.yaml:3:19: invalid boolean");
-    insta::assert_snapshot!(message("just text\n"), @"vial.yaml:1:1: expected mapping start");
-    insta::assert_snapshot!(message("- a\n- b\n"), @"vial.yaml:1:1: expected mapping start");
+    insta::assert_snapshot!(fields("featureGates: {A: 1}\n"), @"vial.yaml:3:19: expected true or false");
+    insta::assert_snapshot!(message("just text\n"), @r#"vial.yaml:1:1: expected a mapping, as in "field: value""#);
+    insta::assert_snapshot!(message("- a\n- b\n"), @r#"vial.yaml:1:1: expected a mapping, as in "field: value""#);
 }
 
 #[test]
 fn broken_yaml_is_placed() {
     insta::assert_snapshot!(fields("workers: 2\nworkers: 3\n"), @r#"vial.yaml:4:1: the field "workers" is there twice"#);
-    insta::assert_snapshot!(fields("workers: [2\n"), @"vial.yaml:3:1: found sequence, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
+    insta::assert_snapshot!(fields("workers: [2\n"), @"vial.yaml:3:1: found a list, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
     insta::assert_snapshot!(fields("network:\n\tcni: none\n"), @"vial.yaml:4:2: tabs disallowed within this context (block indentation)");
     insta::assert_snapshot!(fields("name: \"dev\n"), @"vial.yaml:4:1: invalid indentation in multiline quoted scalar");
     insta::assert_snapshot!(fields("name: dev\n---\nname: prod\n"), @"vial.yaml:5:1: there is more than one document, one file describes one cluster");
     insta::assert_snapshot!(fields("name: *anchor\n"), @"vial.yaml:3:7: reference to unknown value");
-    insta::assert_snapshot!(fields("name: [dev]\n"), @"vial.yaml:3:7: expected string scalar");
+    insta::assert_snapshot!(fields("name: [dev]\n"), @"vial.yaml:3:7: expected a text");
 }
 
 #[test]

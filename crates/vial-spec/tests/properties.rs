@@ -79,8 +79,8 @@ prop_compose! {
 
 fn workers() -> impl Strategy<Value = Workers> {
     prop_oneof![
-        any::<u32>().prop_map(Workers::Count),
-        (prop::option::of(any::<u32>()), node()).prop_map(|(count, node)| {
+        any::<u64>().prop_map(Workers::Count),
+        (prop::option::of(any::<u64>()), node()).prop_map(|(count, node)| {
             let NodeEntry {
                 labels,
                 taints,

@@ -16,7 +16,7 @@ use super::{FullTaint, InlineManifest, WorkerGroup};
 #[serde(untagged)]
 pub enum Workers {
     /// Only how many.
-    Count(#[schemars(range(max = 20))] u32),
+    Count(#[schemars(range(max = 20))] u64),
     /// How many, and what they have in common.
     Group(Box<WorkerGroup>),
 }
@@ -97,8 +97,7 @@ impl<'de> Deserialize<'de> for Workers {
             }
 
             fn visit_u64<E: Error>(self, count: u64) -> Result<Workers, E> {
-                // What is far too much is still too much for validation, which says how many are possible.
-                Ok(Workers::Count(u32::try_from(count).unwrap_or(u32::MAX)))
+                Ok(Workers::Count(count))
             }
 
             fn visit_i64<E: Error>(self, count: i64) -> Result<Workers, E> {

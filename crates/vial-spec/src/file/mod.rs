@@ -171,7 +171,7 @@ pub struct WorkerGroup {
     /// How many: 0 to 20; 2 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 20))]
-    pub count: Option<u32>,
+    pub count: Option<u64>,
     /// Labels of the Node objects.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Scalar>,

@@ -84,6 +84,16 @@ impl File {
                 };
                 Ok(File { source, ..file })
             }
+            Err(_) if empty(text) => Err(ParseError {
+                origin: origin.to_owned(),
+                line: 0,
+                column: 0,
+                message: "it is empty".to_owned(),
+                hint: Some(
+                    "write apiVersion: vial/v1, kind: Cluster and what you want to change"
+                        .to_owned(),
+                ),
+            }),
             Err(error) => {
                 let position = error
                     .location()
@@ -145,7 +155,35 @@ fn explain(error: &Error) -> (String, Option<String>) {
             unexpected,
             expected,
             ..
-        } => (format!("found {unexpected}, expected {expected}"), None),
+        } => (
+            format!("found {}, expected {expected}", plain(unexpected)),
+            None,
+        ),
+        Error::Unexpected {
+            expected: "mapping start",
+            ..
+        } => (
+            "expected a mapping, as in \"field: value\"".to_owned(),
+            None,
+        ),
+        Error::Unexpected {
+            expected: "sequence start",
+            ..
+        } => ("expected a list, as in \"- element\"".to_owned(), None),
+        Error::Unexpected {
+            expected: "string scalar",
+            ..
+        }
+        | Error::NullIntoString { .. } => ("expected a text".to_owned(), None),
+        Error::InvalidScalar {
+            ty: "boolean" | "bool",
+            ..
+        }
+        | Error::InvalidBooleanStrict { .. } => ("expected true or false".to_owned(), None),
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => (
+            "expected a whole number that is not negative".to_owned(),
+            None,
+        ),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             (format!("the field {key:?} is there twice"), None)
         }
@@ -159,4 +197,28 @@ fn explain(error: &Error) -> (String, Option<String>) {
             None,
         ),
     }
+}
+
+/// Nothing but comments.
+fn empty(text: &str) -> bool {
+    text.lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// serde's words for what was found, in the words of a person who writes YAML.
+fn plain(unexpected: &str) -> String {
+    for (serde, yaml) in [
+        ("sequence", "a list"),
+        ("map", "a mapping"),
+        ("unit value", "nothing"),
+        ("string", "the text"),
+        ("integer", "the number"),
+        ("floating point", "the number"),
+        ("boolean", "the value"),
+    ] {
+        if let Some(rest) = unexpected.strip_prefix(serde) {
+            return format!("{yaml}{}", rest.replace('`', ""));
+        }
+    }
+    unexpected.to_owned()
 }

@@ -54,13 +54,56 @@ pub(super) fn resolve(
 
 /// Only the syntax: what objects mean is for the API server to say.
 fn syntax_error(content: &str) -> Option<String> {
-    // Manifests of operators are large, so nothing is counted; they are the person's own.
+    // Manifests of operators are large and deep, and they are the person's own.
+    let budget = serde_saphyr::budget! {
+        max_depth: 512,
+        max_nodes: usize::MAX,
+        max_events: usize::MAX,
+        max_documents: usize::MAX,
+        max_total_scalar_bytes: usize::MAX,
+    };
     let options = serde_saphyr::options! {
         with_snippet: false,
-        budget: None,
+        budget: budget,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
     };
     serde_saphyr::from_multiple_with_options::<IgnoredAny>(content, options)
         .err()
         .map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_operators_write_is_accepted() {
+        let crd = (0..100).fold("type: string".to_owned(), |inner, _| {
+            format!("p: {{{inner}}}")
+        });
+        for content in [
+            "a: b\n---\n# nothing\n---\nc: d\n",
+            "a: 1\na: 2\n",
+            "x: &a {b: c}\ny: *a\n",
+            &crd,
+        ] {
+            assert_eq!(syntax_error(content), None, "{content}");
+        }
+        let large: String = (0..300_000).map(|n| format!("- {n}\n")).collect();
+        assert_eq!(syntax_error(&large), None);
+    }
+
+    #[test]
+    fn what_is_broken_or_endlessly_deep_is_refused() {
+        for content in [
+            "a: [b",
+            "a: b: c",
+            "a:\n\tb: c",
+            "a: *b",
+            &"[".repeat(100_000),
+            &"a: {".repeat(100_000),
+        ] {
+            assert!(syntax_error(content).is_some(), "{}", &content[..4]);
+        }
+    }
 }

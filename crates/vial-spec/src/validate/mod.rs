@@ -120,13 +120,15 @@ fn workers(file: &File, overrides: &Overrides, problems: &mut Problems) -> u32 {
     };
     let flag = overrides
         .workers
-        .map(|count| (FieldPath::argument("--workers"), count));
-    let (path, count) = flag.or(written).unwrap_or((root, defaults::WORKERS));
-    if count > MAX_WORKERS {
+        .map(|count| (FieldPath::argument("--workers"), u64::from(count)));
+    let (path, count) = flag
+        .or(written)
+        .unwrap_or((root, u64::from(defaults::WORKERS)));
+    if count > u64::from(MAX_WORKERS) {
         problems.add(
             &path,
             format!("{count} workers are too many, at most {MAX_WORKERS} are possible"),
         );
     }
-    count.min(MAX_WORKERS)
+    u32::try_from(count).map_or(MAX_WORKERS, |count| count.min(MAX_WORKERS))
 }

@@ -79,7 +79,12 @@ pub(super) fn resolve(
             );
         }
     }
-    check_apart(&pods, &services, problems);
+    check_apart(
+        &pods,
+        &services,
+        file.network.service_cidr.is_some(),
+        problems,
+    );
 
     NetworkConfig {
         ip_family: family,
@@ -206,29 +211,36 @@ fn special(place: &FieldPath, net: &IpNet, problems: &mut Problems) {
 fn check_apart(
     pods: &[(FieldPath, IpNet)],
     services: &[(FieldPath, IpNet)],
+    services_written: bool,
     problems: &mut Problems,
 ) {
     for (place, net) in pods.iter().chain(services) {
-        for management in MANAGEMENT_CIDRS
+        let management = MANAGEMENT_CIDRS
             .iter()
-            .filter_map(|text| text.parse::<IpNet>().ok())
-        {
-            if cidr::overlap(net, &management) {
-                problems.add(
-                    place,
-                    format!("{net} overlaps with the management network {management}"),
-                );
-            }
-        }
-    }
-    for (_, pod) in pods {
-        for (place, service) in services
-            .iter()
-            .filter(|(_, service)| cidr::overlap(pod, service))
-        {
+            .filter_map(|text| text.parse::<IpNet>().ok());
+        for management in management.filter(|management| cidr::overlap(net, management)) {
             problems.add(
                 place,
+                format!("{net} overlaps with the management network {management}"),
+            );
+        }
+    }
+    let pairs = pods
+        .iter()
+        .flat_map(|pod| services.iter().map(move |service| (pod, service)));
+    for ((pod_place, pod), (service_place, service)) in
+        pairs.filter(|(a, b)| cidr::overlap(&a.1, &b.1))
+    {
+        // What is not written cannot be mended.
+        if services_written {
+            problems.add(
+                service_place,
                 format!("{service} overlaps with the pods' network {pod}"),
+            );
+        } else {
+            problems.add(
+                pod_place,
+                format!("{pod} overlaps with the services' network {service}"),
             );
         }
     }
