@@ -1,0 +1,116 @@
+//! What can go wrong while a cluster is made, changed or ended.
+
+use std::path::{Path, PathBuf};
+
+/// The result of an engine operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Something that could not be done to a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the cluster.
+    #[error("cannot {operation} {path}")]
+    File {
+        /// `read`, `write`, `remove`, …
+        operation: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the cluster does not hold what vial wrote.
+    #[error("{path} is damaged")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] vial_sandbox::SandboxError),
+    /// A certificate or key.
+    #[error("cannot make {what}")]
+    Pki {
+        /// Which certificate.
+        what: String,
+        /// Why.
+        #[source]
+        source: vial_pki::Error,
+    },
+    /// The first process of the sandbox or an agent refused.
+    #[error("{operation}: {}", status.message())]
+    Rpc {
+        /// What was tried, with its object.
+        operation: String,
+        /// The answer; its code tells a missing object from a failed one.
+        status: Box<vial_rpc::Status>,
+    },
+    /// The Kubernetes API refused.
+    #[error("{operation}")]
+    Kube {
+        /// What was tried, with its object.
+        operation: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Something was not there in time.
+    #[error("{what} after {seconds} s{detail}")]
+    Timeout {
+        /// What is not so: `node w-1 is not Ready`.
+        what: String,
+        /// How long was waited.
+        seconds: u64,
+        /// What was seen last, with its own separator; may be empty.
+        detail: String,
+    },
+    /// Manifests that cannot be applied.
+    #[error("manifest {name}: {reason}")]
+    Manifest {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A change that a living cluster cannot take.
+    #[error("cluster {cluster}: {what} cannot be changed while it exists")]
+    Unchangeable {
+        /// Which cluster.
+        cluster: String,
+        /// `ipFamily (dual to ipv4)`.
+        what: String,
+    },
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::File { operation, path, source }
+    }
+
+    /// For `map_err` on gRPC calls.
+    pub(crate) fn rpc(operation: impl Into<String>) -> impl FnOnce(vial_rpc::Status) -> Self {
+        let operation = operation.into();
+        move |status| Self::Rpc { operation, status: Box::new(status) }
+    }
+
+    /// For `map_err` on calls of the Kubernetes API.
+    pub(crate) fn kube(operation: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Kube { operation, source: Box::new(source) }
+    }
+
+    /// The next step for the person, when one is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unchangeable { cluster, .. } => Some(format!("vial down {cluster}, then vial up again")),
+            Self::Damaged { .. } => Some("vial down removes the cluster; vial up makes it anew".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Makes it so: the executor of plans. It chooses nothing and may be run again at any time.
+//!
+//! ```text
+//! prepare ──► Prepared ──► sandbox ──► bring_up ──► (record: up)
+//!    │ record: creating       │            │
+//!    │ keys                   │ find, else │ network → containers → components → objects → nodes Ready
+//!    ▼                        ▼ make       ▼
+//!  a cut here leaves a record and keys; a cut anywhere later a sandbox too: the next `up` goes on, `down` removes all.
+//! ```
+//!
+//! # On failure
+//! The cluster stays as far as it came, for a look at its logs; its record says `creating`.
+
+mod bring_up;
+mod container;
+mod down;
+mod program;
+mod remove;
+
+use std::sync::Arc;
+
+pub use bring_up::bring_up;
+pub use down::down;
+pub use program::installed as program;
+use vial_image::NodeImage;
+use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};
+use vial_spec::ClusterSpec;
+
+use crate::paths::Paths;
+use crate::pki::ClusterPki;
+use crate::plan::{ADMIN, Change, Facts, ImageFacts, Plan, changes, plan};
+use crate::record::{Journal, Record};
+use crate::{Error, Result};
+
+/// A cluster that is about to be brought up: everything decided and announced on disk.
+pub struct Prepared {
+    /// What will be remembered.
+    pub record: Record,
+    /// What shall be there.
+    pub plan: Plan,
+    /// What the record said before; `None` for a new cluster.
+    pub before: Option<Plan>,
+    /// Differences to `before`.
+    pub changes: Vec<Change>,
+    /// The cluster's keys.
+    pub pki: ClusterPki,
+}
+
+impl Prepared {
+    /// For whoever made the cluster: all rights, through the loopback port.
+    ///
+    /// # Errors
+    /// When the keys lack the administrator's certificate.
+    pub fn admin_kubeconfig(&self) -> Result<String> {
+        let server = format!("https://127.0.0.1:{}", self.record.api_port);
+        self.pki.kubeconfig(ADMIN, &server, &format!("vial-{}", self.record.name))
+    }
+}
+
+/// What a new cluster needs that only the caller can choose.
+pub struct Birth {
+    /// Changes with every creation.
+    pub uid: String,
+    /// RFC 3339.
+    pub created: String,
+    /// A free loopback port for the API.
+    pub api_port: u16,
+}
+
+/// Plans, announces the plan in the record and makes missing keys. `birth` is asked only for a new cluster.
+///
+/// # Errors
+/// When the change is one that a cluster cannot take (nothing was written then), or a file cannot be written.
+pub fn prepare(
+    paths: &Paths,
+    spec: &ClusterSpec,
+    image: &NodeImage,
+    birth: impl FnOnce() -> std::io::Result<Birth>,
+) -> Result<Prepared> {
+    let existing = Record::load(paths, &spec.name)?;
+    let port_error = || "a loopback port".into();
+    let mut record = match existing.clone() {
+        Some(record) => record,
+        None => {
+            let birth = birth().map_err(|source| Error::File { operation: "reserve", path: port_error(), source })?;
+            Record {
+                name: spec.name.clone(),
+                uid: birth.uid,
+                created: birth.created,
+                journal: Journal::Creating,
+                spec: spec.clone(),
+                image_digest: image.digest.to_string(),
+                kubernetes: image.kubernetes.clone(),
+                api_port: birth.api_port,
+            }
+        }
+    };
+    let facts = Facts { image: image_facts(paths, image), api_port: record.api_port };
+    let new = plan(spec, &facts);
+    // An `up` that was cut off before its network or disks existed may still be changed in every way.
+    let before = existing.map(|record| plan(&record.spec, &facts));
+    let changes = match &before {
+        Some(before) => changes(before, &new)?,
+        None => Vec::new(),
+    };
+    record.spec = spec.clone();
+    record.journal = Journal::Creating;
+    record.save(paths)?;
+    let pki = ClusterPki::open(&paths.cluster_dir(&spec.name).join("pki"), &new)?;
+    Ok(Prepared { record, plan: new, before, changes, pki })
+}
+
+/// The image as the planner sees it: paths as they are inside the sandbox.
+fn image_facts(paths: &Paths, image: &NodeImage) -> ImageFacts {
+    let images = paths.images_dir();
+    let translate = |path: &std::path::Path| {
+        let relative = path.strip_prefix(&images).unwrap_or(path);
+        format!("{}/{}", inside::IMAGES, relative.display())
+    };
+    ImageFacts {
+        kubernetes: image.kubernetes.clone(),
+        lower: image.lower_dirs().iter().map(|dir| translate(dir)).collect(),
+        containerd_root: translate(&image.containerd_root()),
+    }
+}
+
+/// What the maker must know of a cluster; `spec` is unknown when the record is damaged.
+///
+/// # Errors
+/// When vial's own program cannot be laid where sandboxes find it.
+pub fn sandbox_spec(paths: &Paths, name: &str, spec: Option<&ClusterSpec>) -> Result<SandboxSpec> {
+    let mounts = spec.map(|spec| spec.nodes.iter().flat_map(|node| &node.mounts));
+    Ok(SandboxSpec {
+        name: name.to_owned(),
+        images_dir: paths.images_dir(),
+        cluster_dir: paths.cluster_dir(name),
+        run_dir: paths.run_dir(name),
+        program: program(paths)?,
+        mounts: mounts.into_iter().flatten().map(|mount| (mount.host_path.clone().into(), mount.read_only)).collect(),
+    })
+}
+
+/// The cluster's living sandbox, or a new one.
+///
+/// # Errors
+/// When none lives and none can be made.
+pub async fn sandbox(maker: &dyn Maker, paths: &Paths, prepared: &Prepared) -> Result<Arc<dyn Sandbox>> {
+    let spec = sandbox_spec(paths, &prepared.record.name, Some(&prepared.plan.spec))?;
+    if let Some(sandbox) = maker.find(&spec).await? {
+        return Ok(sandbox.into());
+    }
+    maker.sweep(&spec).await?;
+    Ok(maker.make(&spec).await?.into())
+}

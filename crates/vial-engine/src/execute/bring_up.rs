@@ -1,0 +1,186 @@
+//! From an empty sandbox (or a half-made, or a living one) to nodes that are Ready.
+//!
+//! ```text
+//! network ─┬─ cp-1.control-plane: etcd → apiserver ─┬─ vial's objects, Node objects ──┬─ joined
+//!          │                                        └─ controller manager, scheduler  │
+//!          ├─ NODE.node: containerd, sshd ──────────────────────────────── (joined) ──┴─ kubelet, kube-proxy → Ready
+//!          └─ …                                                             the person's manifests, DNS
+//! ```
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::runtime::wait::await_condition;
+use tokio::sync::SetOnce;
+use vial_rpc::init_client::InitClient;
+use vial_sandbox::Sandbox;
+use vial_spec::Cni;
+
+use super::container::Container;
+use super::{Prepared, remove};
+use crate::kube_api;
+use crate::paths::Paths;
+use crate::plan::{Change, ContainerPlan, NodePlan, Stage};
+use crate::progress::{Progress, Reporter, step};
+use crate::{Error, Result};
+
+/// How long a node may take to be Ready, on a machine that is busy with other clusters.
+const NODE_READY: Duration = Duration::from_secs(180);
+
+/// What every branch looks at.
+struct Work<'a> {
+    prepared: &'a Prepared,
+    sandbox: &'a dyn Sandbox,
+    report: &'a Reporter,
+    /// Set once the API answers and holds vial's objects.
+    joined: SetOnce<kube::Client>,
+}
+
+/// Brings everything up. The API must be reachable at the record's loopback port meanwhile.
+///
+/// # Errors
+/// The first thing that failed; what was made stays.
+pub async fn bring_up(paths: &Paths, prepared: &Prepared, sandbox: &dyn Sandbox, report: &Reporter) -> Result<()> {
+    for change in &prepared.changes {
+        report(Progress::Note { text: change.to_string() });
+    }
+    make_disks(paths, prepared)?;
+    let work = Work { prepared, sandbox, report, joined: SetOnce::new() };
+    step(report, None, "network", "connect the nodes", async {
+        let mut init = InitClient::new(sandbox.init().await?);
+        let network = prepared.plan.network.clone();
+        init.apply_network(network).await.map_err(Error::rpc("cannot connect the nodes"))
+    })
+    .await?;
+    let nodes = try_join_all(prepared.plan.nodes.iter().map(|node| work.node(node)));
+    tokio::try_join!(nodes, work.objects(), work.system_pods())?;
+    let client = work.joined.wait().await;
+    for change in &prepared.changes {
+        if let Change::RemoveNode(node) = change {
+            let before = prepared.before.as_ref().and_then(|before| before.node(node));
+            remove::node(paths, &prepared.record.name, client, sandbox, before, report).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories of the nodes' disks, which are bound into their containers.
+fn make_disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
+    let cluster = paths.cluster_dir(&prepared.record.name);
+    let inside = vial_sandbox::inside::CLUSTER;
+    for container in prepared.plan.nodes.iter().flat_map(|node| &node.containers) {
+        let cloned: Vec<_> = container.spec.clones.iter().map(|clone| &clone.target).collect();
+        let sources = container.spec.mounts.iter().map(|mount| &mount.source).chain([&container.spec.upper]);
+        for source in sources.filter(|source| !cloned.contains(source)) {
+            if let Ok(relative) = std::path::Path::new(source).strip_prefix(inside) {
+                let dir = cluster.join(relative);
+                std::fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Work<'_> {
+    async fn node(&self, node: &NodePlan) -> Result<()> {
+        let branches = node.containers.iter().map(|container| async move {
+            if container.spec.name.ends_with(".control-plane") {
+                self.control_plane(node, container).await
+            } else {
+                self.worker(node, container).await
+            }
+        });
+        try_join_all(branches).await.map(|_| ())
+    }
+
+    async fn control_plane(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
+        let name = Some(node.config.name.as_str());
+        let start = Container::start(self.sandbox, &self.prepared.pki, plan);
+        let mut container = step(self.report, name, "control-plane", "make the control plane's container", start).await?;
+        container.apply(Stage::Boot).await?;
+        for component in ["etcd", "kube-apiserver"] {
+            self.ready(node, &container, component).await?;
+        }
+        let joining = step(self.report, name, "objects", "create vial's objects in the API", self.join());
+        let controllers = async {
+            tokio::try_join!(
+                self.ready(node, &container, "kube-controller-manager"),
+                self.ready(node, &container, "kube-scheduler")
+            )
+        };
+        tokio::try_join!(joining, controllers)?;
+        container.apply(Stage::Joined).await?;
+        self.ready(node, &container, "local-path-provisioner").await
+    }
+
+    /// The client, vial's objects, Node objects; then everybody may go on.
+    async fn join(&self) -> Result<()> {
+        let plan = &self.prepared.plan;
+        let client = kube_api::client(&self.prepared.admin_kubeconfig()?).await?;
+        kube_api::apply(&client, "of vial", &plan.bootstrap).await?;
+        try_join_all(plan.spec.nodes.iter().map(|node| kube_api::ensure_node(&client, &plan.spec, node))).await?;
+        // Set once: there is one first control-plane node.
+        let _ = self.joined.set(client);
+        Ok(())
+    }
+
+    async fn worker(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
+        let name = Some(node.config.name.as_str());
+        let start = Container::start(self.sandbox, &self.prepared.pki, plan);
+        let mut container = step(self.report, name, "container", "make the node's container", start).await?;
+        container.apply(Stage::Boot).await?;
+        tokio::try_join!(self.ready(node, &container, "containerd"), self.ready(node, &container, "sshd"))?;
+        let client = self.joined.wait().await;
+        container.apply(Stage::Joined).await?;
+        tokio::try_join!(self.ready(node, &container, "kubelet"), self.ready(node, &container, "kube-proxy"))?;
+        if self.prepared.plan.spec.network.cni == Cni::None {
+            return Ok(());
+        }
+        let waiting = kube_api::wait_node_ready(client, &node.config.name, NODE_READY);
+        step(self.report, name, "ready", "wait until the node is Ready", waiting).await
+    }
+
+    async fn ready(&self, node: &NodePlan, container: &Container<'_>, component: &str) -> Result<()> {
+        let name = Some(node.config.name.as_str());
+        step(self.report, name, component, format!("start {component}"), container.ready(component)).await
+    }
+
+    /// The person's manifests, in their order.
+    async fn objects(&self) -> Result<()> {
+        let client = self.joined.wait().await;
+        for manifest in &self.prepared.plan.spec.manifests {
+            let id = format!("manifest {}", manifest.name);
+            let applying = kube_api::apply(client, &manifest.name, &manifest.content);
+            step(self.report, None, &id, format!("apply {}", manifest.name), applying).await?;
+        }
+        Ok(())
+    }
+
+    /// DNS, which every pod expects.
+    async fn system_pods(&self) -> Result<()> {
+        if self.prepared.plan.spec.network.cni == Cni::None {
+            let text = "cni is none: nodes become Ready, and DNS starts, once a network add-on is installed";
+            (self.report)(Progress::Note { text: text.into() });
+            return Ok(());
+        }
+        let client = self.joined.wait().await;
+        let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
+        let available = |deployment: Option<&Deployment>| {
+            let ready = deployment.and_then(|deployment| deployment.status.as_ref()?.available_replicas);
+            ready.is_some_and(|ready| ready > 0)
+        };
+        let waiting = async {
+            match tokio::time::timeout(NODE_READY, await_condition(api, "coredns", available)).await {
+                Ok(Ok(_)) => Ok(()),
+                _ => Err(Error::Timeout {
+                    what: "deployment kube-system/coredns is not available".into(),
+                    seconds: NODE_READY.as_secs(),
+                    detail: String::new(),
+                }),
+            }
+        };
+        step(self.report, None, "dns", "wait for the cluster's DNS", waiting).await
+    }
+}

@@ -1,0 +1,46 @@
+//! The end of a cluster, from whatever state it is in.
+
+use std::fs;
+use std::path::Path;
+
+use vial_sandbox::Maker;
+
+use crate::paths::Paths;
+use crate::progress::{Reporter, step};
+use crate::record::{Journal, Record};
+use crate::{Error, Result};
+
+/// Ends the sandbox and removes everything of the cluster but the caller's lock. Works on a damaged or half-made
+/// cluster, and again after a cut.
+///
+/// # Errors
+/// When something could not be removed; what is left is named.
+pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporter) -> Result<()> {
+    // A damaged record must not keep anybody from removing the cluster.
+    if let Ok(Some(mut record)) = Record::load(paths, name) {
+        record.journal = Journal::Deleting;
+        record.save(paths)?;
+    }
+    let spec = super::sandbox_spec(paths, name, None)?;
+    step(report, None, "sandbox", "end the sandbox", async {
+        match maker.find(&spec).await? {
+            Some(sandbox) => sandbox.end().await,
+            None => maker.sweep(&spec).await,
+        }
+        .map_err(Error::from)
+    })
+    .await?;
+    step(report, None, "disks", "remove the disks", async {
+        let dir = paths.cluster_dir(name);
+        tokio::task::spawn_blocking(move || remove_tree(&dir)).await.unwrap_or(Ok(()))
+    })
+    .await
+}
+
+/// Removes a directory tree.
+fn remove_tree(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}

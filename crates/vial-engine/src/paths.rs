@@ -1,0 +1,70 @@
+//! Where a cluster's files lie.
+
+use std::path::{Path, PathBuf};
+
+/// The two roots: what is kept (`$VIAL_HOME`) and what dies with the machine (`$VIAL_RUN`).
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `$VIAL_HOME`, by default `/var/lib/vial`.
+    pub home: PathBuf,
+    /// `$VIAL_RUN`, by default `/run/vial`.
+    pub run: PathBuf,
+}
+
+impl Paths {
+    /// The roots that the environment names, or the defaults.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let of = |variable, default: &str| {
+            std::env::var_os(variable).filter(|value| !value.is_empty()).map_or_else(|| default.into(), PathBuf::from)
+        };
+        Self { home: of("VIAL_HOME", "/var/lib/vial"), run: of("VIAL_RUN", "/run/vial") }
+    }
+
+    /// All clusters' directories.
+    #[must_use]
+    pub fn clusters_dir(&self) -> PathBuf {
+        self.home.join("clusters")
+    }
+
+    /// One cluster's directory: record, keys, disks of its nodes.
+    #[must_use]
+    pub fn cluster_dir(&self, name: &str) -> PathBuf {
+        self.clusters_dir().join(name)
+    }
+
+    /// The node images.
+    #[must_use]
+    pub fn images_dir(&self) -> PathBuf {
+        self.home.join("images")
+    }
+
+    /// One cluster's sockets and pids.
+    #[must_use]
+    pub fn run_dir(&self, name: &str) -> PathBuf {
+        self.run.join(name)
+    }
+
+    /// Held by whoever owns the cluster's state: its keeper, or a `down` without one.
+    #[must_use]
+    pub fn lock_file(&self, name: &str) -> PathBuf {
+        self.run.join(format!("{name}.lock"))
+    }
+
+    /// Where the keeper answers.
+    #[must_use]
+    pub fn keeper_socket(&self, name: &str) -> PathBuf {
+        self.run_dir(name).join("keeper.sock")
+    }
+
+    /// Where the agent of a container (`w-1.node`) answers.
+    #[must_use]
+    pub fn agent_socket(&self, name: &str, container: &str) -> PathBuf {
+        agent_socket_below(&self.run_dir(name), container)
+    }
+}
+
+/// The socket of a container's agent below a run directory, on the host or as seen in the sandbox.
+pub(crate) fn agent_socket_below(run: &Path, container: &str) -> PathBuf {
+    run.join("agents").join(container).join("agent.sock")
+}

@@ -1,0 +1,103 @@
+//! What a new specification changes of a living cluster; pure.
+
+use super::{NodePlan, Plan};
+use crate::{Error, Result};
+
+/// One difference between two plans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A node is wanted that was not.
+    AddNode(String),
+    /// A node is not wanted any more.
+    RemoveNode(String),
+    /// A component's flags, environment or files changed: it will be restarted.
+    Component {
+        /// On which node.
+        node: String,
+        /// Which.
+        component: String,
+    },
+    /// Labels or taints of a node.
+    NodeObject(String),
+    /// Manifests.
+    Manifests,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AddNode(node) => write!(formatter, "node {node} is added"),
+            Self::RemoveNode(node) => write!(formatter, "node {node} is removed"),
+            Self::Component { node, component } => write!(formatter, "{component} on {node} is restarted: its configuration changed"),
+            Self::NodeObject(node) => write!(formatter, "labels or taints of node {node} change"),
+            Self::Manifests => write!(formatter, "manifests are applied again: they changed"),
+        }
+    }
+}
+
+/// Compares two plans of one cluster.
+///
+/// # Errors
+/// When something differs that a living cluster cannot take: addresses, the node image, mounts of a node.
+pub fn changes(old: &Plan, new: &Plan) -> Result<Vec<Change>> {
+    refuse_unchangeable(old, new)?;
+    let mut changes = Vec::new();
+    for node in &new.nodes {
+        match old.node(&node.config.name) {
+            None => changes.push(Change::AddNode(node.config.name.clone())),
+            Some(before) => changes.extend(node_changes(before, node)),
+        }
+    }
+    let gone = old.nodes.iter().filter(|node| new.node(&node.config.name).is_none());
+    changes.extend(gone.map(|node| Change::RemoveNode(node.config.name.clone())));
+    if old.spec.manifests != new.spec.manifests {
+        changes.push(Change::Manifests);
+    }
+    Ok(changes)
+}
+
+fn refuse_unchangeable(old: &Plan, new: &Plan) -> Result<()> {
+    let refuse = |what: String| Err(Error::Unchangeable { cluster: new.spec.name.clone(), what });
+    let (before, after) = (&old.spec, &new.spec);
+    if before.node_image != after.node_image {
+        return refuse(format!("the node image ({} to {})", before.node_image, after.node_image));
+    }
+    if before.network != after.network {
+        return refuse("the network (ipFamily, CIDRs, cni, dns)".into());
+    }
+    for node in &new.nodes {
+        let name = &node.config.name;
+        if old.node(name).is_some_and(|before| before.config.mounts != node.config.mounts) {
+            return refuse(format!("mounts of node {name}"));
+        }
+        if old.node(name).is_none() && !node.config.mounts.is_empty() {
+            return refuse(format!("mounts of the new node {name}"));
+        }
+    }
+    Ok(())
+}
+
+fn node_changes(old: &NodePlan, new: &NodePlan) -> Vec<Change> {
+    let node = &new.config.name;
+    let mut changes = Vec::new();
+    for container in &new.containers {
+        let Some(before) = old.containers.iter().find(|other| other.spec.name == container.spec.name) else { continue };
+        for component in &container.components {
+            let name = &component.spec.name;
+            let same = before.components.iter().find(|other| other.spec.name == *name).is_some_and(|other| {
+                let reads = |path: &String| {
+                    let of = |files: &[super::FilePlan]| files.iter().find(|file| file.path == *path).cloned();
+                    of(&before.files) == of(&container.files)
+                };
+                other == component && component.reads.iter().all(reads)
+            });
+            if !same {
+                changes.push(Change::Component { node: node.clone(), component: name.clone() });
+            }
+        }
+    }
+    if old.config.labels != new.config.labels || old.config.taints != new.config.taints {
+        changes.push(Change::NodeObject(node.clone()));
+    }
+    changes
+}

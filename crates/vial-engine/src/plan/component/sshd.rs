@@ -1,0 +1,37 @@
+//! OpenSSH's server on every node: keys only.
+
+use super::{Args, Builder, Component, Content, Stage, files, probe};
+use vial_rpc::probe::How;
+
+const CONFIG: &str = "\
+# Written by vial: keys only, the node's own host key, no PAM.
+Port 22
+HostKey /etc/ssh/vial_host_ed25519_key
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PrintMotd no
+AcceptEnv LANG LC_*
+Subsystem sftp internal-sftp
+PidFile none
+";
+
+pub(super) fn add(builder: &mut Builder<'_>) {
+    let node = builder.node.name.clone();
+    let config = builder.file(files::public("/etc/ssh/sshd_config", Content::Text(CONFIG.into())));
+    let key = builder.file(files::private("/etc/ssh/vial_host_ed25519_key", Content::SshHostKey(node)));
+    builder.file(files::private("/root/.ssh/authorized_keys", Content::SshAuthorizedKey));
+    // Debian's sshd refuses to start without its privilege separation directory.
+    builder.file(files::public("/run/sshd/.vial", Content::Text(String::new())));
+    builder.add(Component {
+        name: "sshd",
+        args: Args::default(),
+        argv: Some(["/usr/sbin/sshd", "-D", "-e", "-f", &config].map(str::to_owned).into()),
+        reads: vec![config, key],
+        ready: probe(How::Tcp("127.0.0.1:22".into())),
+        after: &[],
+        stage: Stage::Boot,
+    });
+}

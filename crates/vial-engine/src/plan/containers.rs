@@ -1,0 +1,138 @@
+//! The process containers of a node: `NODE.node` everywhere, `NODE.control-plane` beside it on a control-plane node.
+//!
+//! The control plane has a container of its own because it can then be frozen: CRIU refuses the nested namespaces of
+//! pods, which live in the other one.
+
+use std::collections::BTreeMap;
+
+use vial_rpc::{CgroupLimits, Clone as TreeClone, ContainerSpec, Mount, mount::Kind};
+use vial_sandbox::inside;
+use vial_spec::{NodeConfig, Role};
+
+use super::files::{FilePlan, LeafPlan};
+use super::{ComponentPlan, Context, component, files};
+use crate::paths::agent_socket_below;
+
+/// One node and everything on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodePlan {
+    /// What was asked for.
+    pub config: NodeConfig,
+    /// The control plane's first.
+    pub containers: Vec<ContainerPlan>,
+}
+
+/// One process container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerPlan {
+    /// For the first process of the sandbox.
+    pub spec: ContainerSpec,
+    /// Written before anything starts.
+    pub files: Vec<FilePlan>,
+    /// What its agent supervises.
+    pub components: Vec<ComponentPlan>,
+}
+
+/// Where a command finds programs in every container.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Plans the containers of a node and names the certificates they need.
+pub(super) fn node(context: &Context<'_>, config: &NodeConfig, leaves: &mut BTreeMap<String, LeafPlan>) -> NodePlan {
+    let mut containers = Vec::new();
+    if config.role == Role::ControlPlane {
+        containers.push(control_plane_container(context, config, leaves));
+    }
+    containers.push(node_container(context, config, leaves));
+    NodePlan { config: config.clone(), containers }
+}
+
+fn control_plane_container(
+    context: &Context<'_>,
+    node: &NodeConfig,
+    leaves: &mut BTreeMap<String, LeafPlan>,
+) -> ContainerPlan {
+    let disk = format!("{}/nodes/{}/control-plane", inside::CLUSTER, node.name);
+    let mut mounts = persistent(&disk, &[("etcd", "/var/lib/etcd"), ("kubernetes", "/etc/kubernetes"), ("log", "/var/log")]);
+    // Watched by the controller manager and given to pods by nobody: CRIU cannot dump an inotify watch on an overlay.
+    mounts.push(Mount { target: "/run/flexvolume".into(), kind: Kind::Tmpfs.into(), ..Mount::default() });
+    let mut plan = base(context, node, "control-plane", format!("{disk}/root"), mounts);
+    component::control_plane(context, node, &mut plan, leaves);
+    plan
+}
+
+fn node_container(
+    context: &Context<'_>,
+    node: &NodeConfig,
+    leaves: &mut BTreeMap<String, LeafPlan>,
+) -> ContainerPlan {
+    let disk = format!("{}/nodes/{}", inside::CLUSTER, node.name);
+    let mut mounts = persistent(
+        &disk,
+        &[
+            ("containerd", "/var/lib/containerd"),
+            ("kubelet", "/var/lib/kubelet"),
+            ("kubernetes", "/etc/kubernetes"),
+            ("log", "/var/log"),
+            ("volumes", component::VOLUMES),
+        ],
+    );
+    let first = mount_base(context, node);
+    mounts.extend(node.mounts.iter().enumerate().map(|(index, mount)| Mount {
+        source: format!("{}/{}", inside::MOUNTS, first + index),
+        target: mount.node_path.clone(),
+        kind: Kind::Bind.into(),
+        read_only: mount.read_only,
+    }));
+    let mut plan = base(context, node, "node", format!("{disk}/root"), mounts);
+    plan.spec.clones = vec![TreeClone {
+        source: context.facts.image.containerd_root.clone(),
+        target: format!("{disk}/containerd"),
+        // Written in place by containerd; everything else below its root is replaced by rename.
+        copy: vec!["meta.db".into(), "metadata.db".into()],
+    }];
+    component::node(context, node, &mut plan, leaves);
+    for file in &node.files {
+        let content = files::Content::Text(file.content.clone());
+        plan.files.push(FilePlan { path: file.path.clone(), mode: file.mode, content });
+    }
+    plan
+}
+
+/// Extra mounts are numbered over all nodes, in order: the index of this node's first.
+fn mount_base(context: &Context<'_>, node: &NodeConfig) -> usize {
+    let before = context.spec.nodes.iter().take_while(|other| other.name != node.name);
+    before.map(|other| other.mounts.len()).sum()
+}
+
+/// Directories of the node's disk (a real file system, unlike the overlay of its root).
+fn persistent(disk: &str, dirs: &[(&str, &str)]) -> Vec<Mount> {
+    let bind = |(name, target): &(&str, &str)| Mount {
+        source: format!("{disk}/{name}"),
+        target: (*target).into(),
+        kind: Kind::Bind.into(),
+        read_only: false,
+    };
+    dirs.iter().map(bind).collect()
+}
+
+fn base(context: &Context<'_>, node: &NodeConfig, kind: &str, upper: String, mounts: Vec<Mount>) -> ContainerPlan {
+    let name = format!("{}.{kind}", node.name);
+    let socket = agent_socket_below(inside::RUN.as_ref(), &name);
+    ContainerPlan {
+        spec: ContainerSpec {
+            node: node.name.clone(),
+            lower: context.facts.image.lower.clone(),
+            upper,
+            mounts,
+            env: [("PATH", PATH), ("HOME", "/root"), ("LANG", "C.UTF-8")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            agent_socket: socket.to_string_lossy().into_owned(),
+            limits: Some(CgroupLimits::default()),
+            clones: Vec::new(),
+            name,
+        },
+        files: files::identity(context, node),
+        components: Vec::new(),
+    }
+}

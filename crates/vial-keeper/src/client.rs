@@ -1,0 +1,170 @@
+//! How the command line finds, starts and asks a keeper.
+
+mod daemon;
+mod http;
+
+use std::path::PathBuf;
+
+use futures::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
+use vial_engine::paths::Paths;
+use vial_engine::record::Record;
+
+use crate::api::{CheckEvent, ClusterStatus, Event, KubeAccess, UpRequest};
+use crate::clusters::lives;
+
+/// Something that could not be asked of a keeper.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The keeper's socket.
+    #[error("cannot talk to the keeper of cluster {cluster}")]
+    Talk {
+        /// Whose keeper.
+        cluster: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The keeper could not be started.
+    #[error("cannot start the keeper of cluster {cluster}, see {log}")]
+    Start {
+        /// Whose keeper.
+        cluster: String,
+        /// Where it says why.
+        log: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The keeper refused.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its own words.
+        message: String,
+    },
+    /// Something on disk.
+    #[error(transparent)]
+    Engine(vial_engine::Error),
+}
+
+/// The line to one keeper. Each request is a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    cluster: String,
+    socket: PathBuf,
+    pid: u32,
+}
+
+impl Client {
+    /// The keeper that answers at this moment.
+    pub async fn connect(paths: &Paths, name: &str) -> Option<Self> {
+        let socket = paths.keeper_socket(name);
+        let pid = http::peer(&socket).await.ok()?;
+        Some(Self { cluster: name.to_owned(), socket, pid })
+    }
+
+    /// The keeper of an existing cluster; one that died is started again. `None` when there is no such cluster.
+    ///
+    /// # Errors
+    /// When a keeper cannot be started.
+    pub async fn find(paths: &Paths, name: &str) -> Result<Option<Self>, ClientError> {
+        if let Some(client) = Self::connect(paths, name).await {
+            return Ok(Some(client));
+        }
+        let exists = paths.cluster_dir(name).is_dir() || lives(paths, name).await?;
+        if exists { Self::start(paths, name).await.map(Some) } else { Ok(None) }
+    }
+
+    /// The cluster's keeper; one is started when there is none, whether or not the cluster exists.
+    ///
+    /// # Errors
+    /// When a keeper cannot be started.
+    pub async fn start(paths: &Paths, name: &str) -> Result<Self, ClientError> {
+        daemon::start(paths, name).await
+    }
+
+    /// What the record says of the cluster's specification.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn record(paths: &Paths, name: &str) -> Result<Option<Record>, ClientError> {
+        Record::load(paths, name).map_err(ClientError::Engine)
+    }
+
+    /// The present state; `None` when the cluster does not exist (any more).
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn status(&self) -> Result<Option<ClusterStatus>, ClientError> {
+        match self.get("/v1/status").await {
+            Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Server, authority and the administrator's certificate.
+    ///
+    /// # Errors
+    /// When the cluster does not run.
+    pub async fn access(&self) -> Result<KubeAccess, ClientError> {
+        self.get("/v1/access").await
+    }
+
+    /// Brings the cluster to a state; events until `done` or `failed`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn up(&self, request: &UpRequest) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        self.post("/v1/up", body).await
+    }
+
+    /// Removes the cluster; events until `done` or `failed`. See [`gone`](Self::gone).
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn down(&self) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        self.post("/v1/down", Vec::new()).await
+    }
+
+    /// Runs all checks; results as they come, then `done`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn check(&self) -> Result<impl Stream<Item = Result<CheckEvent, ClientError>> + use<>, ClientError> {
+        self.post("/v1/check", Vec::new()).await
+    }
+
+    /// Resolves when the keeper's process has ended, after a `down`: then nothing of the cluster is left.
+    pub async fn gone(&self) {
+        daemon::ended(self.pid).await;
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let body = http::get(&self.socket, path).await.map_err(|error| self.talk(error))?;
+        let bytes = body.whole().await.map_err(|error| self.talk(error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.talk(http::Failed::Io(error.into())))
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<impl Stream<Item = Result<T, ClientError>> + use<T>, ClientError> {
+        let body = http::post(&self.socket, path, body).await.map_err(|error| self.talk(error))?;
+        let client = self.clone();
+        Ok(body.lines().map(move |line| {
+            let line = line.map_err(|error| client.talk(http::Failed::Io(error)))?;
+            serde_json::from_str(&line).map_err(|error| client.talk(http::Failed::Io(error.into())))
+        }))
+    }
+
+    fn talk(&self, error: http::Failed) -> ClientError {
+        match error {
+            http::Failed::Io(source) => ClientError::Talk { cluster: self.cluster.clone(), source },
+            http::Failed::Status(status, message) => ClientError::Refused { status, message },
+        }
+    }
+}

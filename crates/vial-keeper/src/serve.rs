@@ -1,0 +1,41 @@
+//! What a keeper serves while its sandbox lives: names inside, ports on the host.
+//!
+//! Everything here holds sockets only; dropping a [`Services`] closes them all.
+
+mod dns;
+mod forward;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use vial_sandbox::Sandbox;
+use vial_spec::ClusterSpec;
+
+/// The running services of one sandbox.
+pub(crate) struct Services {
+    _tasks: JoinSet<()>,
+}
+
+impl Services {
+    /// Serves the API on `api` (a listener of the host) and DNS inside. A name server that cannot be had is logged, not
+    /// fatal: addresses still work.
+    pub(crate) fn start(sandbox: &Arc<dyn Sandbox>, spec: &ClusterSpec, api: TcpListener, target: SocketAddr) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forward::serve(api, Arc::clone(sandbox), target));
+        tasks.spawn(dns::serve(Arc::clone(sandbox), spec.clone()));
+        Self { _tasks: tasks }
+    }
+}
+
+/// Listens on a loopback port of the host; 0 takes a free one.
+///
+/// # Errors
+/// When the port is taken by another program.
+pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}

@@ -1,0 +1,127 @@
+//! HTTP over the keeper's unix socket; see [`crate::api`] for what is spoken.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures::{Stream, StreamExt as _};
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use vial_engine::plan::ADMIN;
+
+use crate::api::{CheckEvent, CheckResult, KubeAccess, UpRequest};
+use crate::keeper::Keeper;
+use crate::{failure, status};
+
+/// Listens at `path`, for the owner only.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until the task is dropped.
+pub(crate) async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
+    let routes = Router::new()
+        .route("/v1/status", get(get_status))
+        .route("/v1/access", get(get_access))
+        .route("/v1/up", post(post_up))
+        .route("/v1/down", post(post_down))
+        .route("/v1/check", post(post_check))
+        .with_state(keeper);
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!(%error, "the socket failed");
+    }
+}
+
+/// Gives the last events of a `down` the time to reach those who wait for them.
+pub(crate) async fn let_answers_out() {
+    // The events are in the connections' tasks already; a task's turn is all they need.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+async fn get_status(State(keeper): State<Arc<Keeper>>) -> Response {
+    match status::of(&keeper).await {
+        Some(status) => Json(status).into_response(),
+        None => (StatusCode::NOT_FOUND, format!("there is no cluster {}", keeper.name)).into_response(),
+    }
+}
+
+async fn get_access(State(keeper): State<Arc<Keeper>>) -> Response {
+    let access = || -> vial_engine::Result<Option<KubeAccess>> {
+        let Some(record) = keeper.record()? else { return Ok(None) };
+        let Some(living) = keeper.living() else { return Ok(None) };
+        let dir = keeper.paths.cluster_dir(&keeper.name).join("pki");
+        let pki = vial_engine::pki::ClusterPki::open(&dir, &living.plan)?;
+        let pair = pki.pair(ADMIN)?;
+        Ok(Some(KubeAccess {
+            server: format!("https://127.0.0.1:{}", record.api_port),
+            ca: pki.ca_certificate()?.to_owned(),
+            client_certificate: pair.certificate_pem.clone(),
+            client_key: pair.key_pem.clone(),
+        }))
+    };
+    match access() {
+        Ok(Some(access)) => Json(access).into_response(),
+        Ok(None) => (StatusCode::CONFLICT, format!("cluster {} does not run", keeper.name)).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, failure::chain(&error)).into_response(),
+    }
+}
+
+async fn post_up(State(keeper): State<Arc<Keeper>>, Json(request): Json<UpRequest>) -> Response {
+    lines(keeper.up(request).await.events())
+}
+
+async fn post_down(State(keeper): State<Arc<Keeper>>) -> Response {
+    lines(keeper.down().events())
+}
+
+async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
+    let Some(living) = keeper.living() else {
+        return (StatusCode::CONFLICT, format!("cluster {} does not run", keeper.name)).into_response();
+    };
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let tell = |outcome: vial_engine::check::Outcome| {
+            let result = CheckResult {
+                check: outcome.check.into(),
+                object: outcome.object,
+                passed: outcome.passed,
+                detail: outcome.detail,
+                millis: outcome.millis,
+            };
+            // The client may be gone; the check's own pods are removed all the same.
+            let _ = sender.send(CheckEvent::Result(result));
+        };
+        let checked =
+            vial_engine::check::check(&living.client, living.sandbox.as_ref(), &living.plan.spec, &tell).await;
+        let passed = checked.unwrap_or_else(|error| {
+            let detail = failure::chain(&error);
+            tell(vial_engine::check::Outcome { check: "api", object: "kube-apiserver".into(), passed: false, detail, millis: 0 });
+            false
+        });
+        let _ = sender.send(CheckEvent::Done { passed });
+    });
+    lines(tokio_stream::wrappers::UnboundedReceiverStream::new(receiver))
+}
+
+/// One JSON object a line, as they come.
+fn lines<T: Serialize>(events: impl Stream<Item = T> + Send + 'static) -> Response {
+    let bytes = events.map(|event| {
+        let mut line = serde_json::to_vec(&event).unwrap_or_default();
+        line.push(b'\n');
+        Ok::<_, Infallible>(Bytes::from(line))
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(bytes)).into_response()
+}

@@ -1,0 +1,156 @@
+//! The state of a cluster, put together from its record, its agents and its API.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::ListParams;
+use vial_engine::record::{Journal, Record};
+use vial_rpc::ListComponentsRequest;
+use vial_rpc::agent_client::AgentClient;
+use vial_rpc::component_status::State;
+use vial_sandbox::Sandbox;
+use vial_spec::{NodeConfig, Role};
+
+use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase};
+use crate::keeper::{Keeper, View};
+use crate::operation::Kind;
+
+/// How long an agent or the API may take to answer before it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The present state; `None` when there is no cluster (any more).
+pub(crate) async fn of(keeper: &Keeper) -> Option<ClusterStatus> {
+    let record = keeper.record().ok().flatten()?;
+    let mut status = of_record(&record);
+    status.keeper_pid = Some(std::process::id());
+    let living = keeper.living();
+    if let Some(living) = &living {
+        fill(&mut status, &record, living).await;
+    }
+    status.phase = phase(keeper.busy().as_ref(), record.journal, living.is_some(), &status);
+    Some(status)
+}
+
+/// What the record alone says: a cluster without a sandbox.
+pub(crate) fn of_record(record: &Record) -> ClusterStatus {
+    ClusterStatus {
+        name: record.name.clone(),
+        uid: record.uid.clone(),
+        phase: match record.journal {
+            Journal::Deleting => Phase::Deleting,
+            Journal::Creating | Journal::Up => Phase::Stopped,
+        },
+        created: record.created.clone(),
+        node_image: record.spec.node_image.clone(),
+        node_image_digest: record.image_digest.clone(),
+        kubernetes: record.kubernetes.clone(),
+        api: format!("https://127.0.0.1:{}", record.api_port),
+        keeper_pid: None,
+        sandbox_pid: None,
+        nodes: record.spec.nodes.iter().map(|node| planned(record, node)).collect(),
+        endpoints: Vec::new(),
+    }
+}
+
+fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
+    let role = match node.role {
+        Role::ControlPlane => "control-plane",
+        Role::Worker => "worker",
+    };
+    NodeStatus {
+        name: node.name.clone(),
+        role: role.into(),
+        driver: "container".into(),
+        ready: None,
+        addresses: node.addresses(record.spec.network.ip_family).iter().map(ToString::to_string).collect(),
+        pod_cidrs: record.spec.node_pod_cidrs(node).iter().map(ToString::to_string).collect(),
+        components: Vec::new(),
+    }
+}
+
+/// A running operation wins; then the worst of what was seen.
+fn phase(busy: Option<&Kind>, journal: Journal, lives: bool, status: &ClusterStatus) -> Phase {
+    let well = |node: &NodeStatus| {
+        node.ready.as_deref() == Some("True") && node.components.iter().all(|component| component.state == "ready")
+    };
+    match (busy, journal) {
+        (Some(Kind::Down), _) | (_, Journal::Deleting) => Phase::Deleting,
+        (Some(Kind::Up(_)), _) => Phase::Creating,
+        _ if !lives => Phase::Stopped,
+        (None, Journal::Creating) => Phase::Creating,
+        (None, Journal::Up) if status.nodes.iter().all(well) => Phase::Running,
+        (None, Journal::Up) => Phase::Degraded,
+    }
+}
+
+async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
+    status.sandbox_pid = Some(living.sandbox.pid());
+    if let Some(target) = living.plan.api_target() {
+        let host = format!("127.0.0.1:{}", record.api_port);
+        status.endpoints.push(Endpoint { name: "api".into(), host, target: target.to_string() });
+    }
+    let components = join_all(living.plan.nodes.iter().map(|node| async {
+        let lists = join_all(node.containers.iter().map(|container| components(living, &container.spec.name))).await;
+        let mut found: BTreeMap<_, _> = lists.into_iter().flatten().map(|one| (one.name.clone(), one)).collect();
+        let planned = node.containers.iter().flat_map(|container| &container.components);
+        let all = planned.map(|plan| found.remove(&plan.spec.name).unwrap_or_else(|| silent(&plan.spec.name))).collect();
+        (node.config.name.clone(), all)
+    }));
+    let api: Api<Node> = Api::all(living.client.clone());
+    let params = ListParams::default();
+    let nodes = tokio::time::timeout(PATIENCE, api.list(&params));
+    let (components, nodes) = tokio::join!(components, nodes);
+    let mut components: BTreeMap<String, Vec<ComponentStatus>> = components.into_iter().collect();
+    let nodes = nodes.ok().and_then(Result::ok).map(|list| list.items).unwrap_or_default();
+    for node in &mut status.nodes {
+        node.components = components.remove(&node.name).unwrap_or_default();
+        let object = nodes.iter().find(|object| object.metadata.name.as_deref() == Some(&node.name));
+        node.ready = object.map(|object| vial_engine::kube_api::ready(object).map_or_else(|| "Unknown".into(), |ready| ready.0));
+    }
+}
+
+/// What an agent says of its components; nothing when it is silent.
+async fn components(living: &View, container: &str) -> Vec<ComponentStatus> {
+    let asked = async {
+        let channel = living.sandbox.agent(container).await.ok()?;
+        let reply = AgentClient::new(channel).list_components(ListComponentsRequest {}).await.ok()?;
+        Some(reply.into_inner().components)
+    };
+    let found = tokio::time::timeout(PATIENCE, asked).await.ok().flatten().unwrap_or_default();
+    found.into_iter().map(known).collect()
+}
+
+fn known(component: vial_rpc::ComponentStatus) -> ComponentStatus {
+    let state = match component.state() {
+        State::Waiting => "waiting",
+        State::Starting => "starting",
+        State::Ready => "ready",
+        State::Backoff => "backoff",
+        State::Stopping => "stopping",
+        State::Stopped => "stopped",
+    };
+    let since = i64::try_from(component.since_unix_ms).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    ComponentStatus {
+        state: state.into(),
+        pid: (component.pid != 0).then_some(component.pid),
+        restarts: component.restarts,
+        since: since.map(|since| since.to_string()).unwrap_or_default(),
+        message: component.message,
+        name: component.name,
+    }
+}
+
+fn silent(name: &str) -> ComponentStatus {
+    ComponentStatus {
+        name: name.to_owned(),
+        state: "unknown".into(),
+        pid: None,
+        restarts: 0,
+        since: String::new(),
+        message: "its agent does not answer".into(),
+    }
+}

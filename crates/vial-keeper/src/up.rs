@@ -1,0 +1,136 @@
+//! An `up` from beginning to end, and what a new keeper takes up from a former one.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use vial_engine::execute::{self, Birth, Prepared};
+use vial_engine::kube_api;
+use vial_engine::record::Journal;
+use vial_image::{NodeImage, Store};
+use vial_sandbox::Sandbox;
+
+use crate::api::Event;
+use crate::failure::{self, chain};
+use crate::keeper::{Keeper, Living};
+use crate::operation::{Kind, Operation};
+use crate::serve::{self, Services};
+use crate::{status, watch};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves a sandbox that outlived its keeper.
+pub(crate) async fn resume(keeper: &Arc<Keeper>) {
+    let resumed = async {
+        let Some(record) = keeper.record()? else { return Ok::<_, Failure>(()) };
+        let spec = execute::sandbox_spec(&keeper.paths, &keeper.name, Some(&record.spec))?;
+        let Some(sandbox) = keeper.maker.find(&spec).await? else {
+            return Ok(keeper.maker.sweep(&spec).await?);
+        };
+        let image = image(keeper, &record.spec.node_image, Some(&record.image_digest))?;
+        let journal = record.journal;
+        let mut prepared = execute::prepare(&keeper.paths, &record.spec, &image, || Err(std::io::ErrorKind::NotFound.into()))?;
+        prepared.record.journal = journal;
+        prepared.record.save(&keeper.paths)?;
+        let listener = serve::listen(prepared.record.api_port)?;
+        open(keeper, &prepared, sandbox.into(), listener).await
+    };
+    if let Err(error) = resumed.await {
+        tracing::error!(error = %chain(error.as_ref()), "cannot serve the cluster");
+    }
+}
+
+/// Works on an operation until its last event is told.
+pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
+    let last = match work(&keeper, &operation).await {
+        Ok(()) => Event::Done { status: status::of(&keeper).await.map(Box::new) },
+        Err(error) => match error.downcast_ref::<vial_image::Error>() {
+            Some(error) => failure::no_image(chain(error), "vial node-image build makes it; vial node-image ls shows what is there".into()),
+            None => failure::event(&keeper.name, error.as_ref()),
+        },
+    };
+    operation.tell(last);
+    keeper.changed.notify_waiters();
+}
+
+async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Failure> {
+    let Kind::Up(spec) = &operation.kind else { return Ok(()) };
+    let report = operation.reporter();
+    let record = keeper.record()?;
+    let image = image(keeper, &spec.node_image, record.as_ref().map(|record| record.image_digest.as_str()))?;
+    let mut listener = None;
+    let mut prepared = execute::prepare(&keeper.paths, spec, &image, || {
+        let own = serve::listen(0)?;
+        let api_port = own.local_addr()?.port();
+        listener = Some(own);
+        Ok(Birth { uid: uid()?, created: jiff::Timestamp::now().to_string(), api_port })
+    })?;
+    if keeper.living().is_none() {
+        let listener = match listener {
+            Some(listener) => listener,
+            None => serve::listen(prepared.record.api_port)?,
+        };
+        let making = vial_engine::progress::step(&report, None, "sandbox", "make the sandbox", make(keeper, prepared));
+        let (sandbox, made) = making.await?;
+        prepared = made;
+        open(keeper, &prepared, sandbox, listener).await?;
+    }
+    let living = keeper.living().ok_or("the sandbox ended")?;
+    tokio::select! {
+        done = execute::bring_up(&keeper.paths, &prepared, living.sandbox.as_ref(), &report) => done?,
+        () = living.sandbox.ended() => return Err("the sandbox ended".into()),
+    }
+    prepared.record.journal = Journal::Up;
+    prepared.record.save(&keeper.paths)?;
+    keeper.replan(Arc::new(prepared.plan));
+    Ok(())
+}
+
+/// Makes or finds the sandbox in a task of its own, which a cancelled `up` does not cut: a sandbox must be findable
+/// before anybody else looks for it.
+async fn make(keeper: &Arc<Keeper>, prepared: Prepared) -> Result<(Arc<dyn Sandbox>, Prepared), Failure> {
+    let guard = Arc::clone(&keeper.making).lock_owned().await;
+    let keeper = Arc::clone(keeper);
+    let task = tokio::spawn(async move {
+        let _guard = guard;
+        let sandbox = execute::sandbox(keeper.maker.as_ref(), &keeper.paths, &prepared).await?;
+        Ok::<_, vial_engine::Error>((sandbox, prepared))
+    });
+    Ok(task.await??)
+}
+
+/// Serves a sandbox: the API's port, DNS, and an eye on its end.
+async fn open(
+    keeper: &Arc<Keeper>,
+    prepared: &Prepared,
+    sandbox: Arc<dyn Sandbox>,
+    listener: TcpListener,
+) -> Result<(), Failure> {
+    let client = kube_api::client(&prepared.admin_kubeconfig()?).await?;
+    let target = prepared.plan.api_target().ok_or("the cluster has no control plane")?;
+    let living = Living {
+        _services: Services::start(&sandbox, &prepared.plan.spec, listener, target),
+        plan: Arc::new(prepared.plan.clone()),
+        sandbox: Arc::clone(&sandbox),
+        client,
+    };
+    keeper.serve(|| Some(living));
+    tokio::spawn(watch::sandbox(Arc::clone(keeper), sandbox));
+    Ok(())
+}
+
+/// The image of an existing cluster is the one it was made from, whatever its name means today.
+fn image(keeper: &Keeper, reference: &str, digest: Option<&str>) -> Result<NodeImage, vial_image::Error> {
+    let store = Store::open(&keeper.paths.home)?;
+    match digest {
+        Some(digest) => store.find(digest),
+        None => store.find(reference),
+    }
+}
+
+/// 64 random bits.
+fn uid() -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
