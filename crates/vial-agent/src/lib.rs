@@ -1,1 +1,62 @@
-//! PID 1 of every node: supervises components, executes commands, serves logs and files
+//! PID 1 of every node: supervises components, executes commands, serves logs and files.
+//!
+//! The vial binary calls [`main`] when its name is `vial-agent`; the first process of a sandbox starts it so in each
+//! container, and a machine's kernel in each machine. It also works as an ordinary process.
+//!
+//! ```text
+//!  keeper, CLI ──gRPC, unix socket──► server ──requests──► supervisor (owns the components)
+//!                                      │                     ├ lifecycle: events → actions, pure
+//!                                      │                     ├ launch: spec → process        ┐
+//!                                      │                     └ probe: asks until ready       ├► reaper ◄── SIGCHLD
+//!                                      ├ exec: commands with pipes or a terminal ────────────┘
+//!                                      ├ logs: tail and follow      └ rotate: keeps logs small
+//!                                      └ files: atomic writes
+//! ```
+//!
+//! # Invariants
+//! - Only the [`reaper`] waits for processes.
+//! - Only the supervisor's task knows the state of components; all others ask it.
+//! - A component's output never passes through the agent.
+//! - Nothing is inherited by accident: every descriptor the agent was started with is close-on-exec.
+//!
+//! # End
+//! SIGTERM and SIGINT stop all components in reverse order, each with its grace; then the agent ends, and as PID 1 takes
+//! with it whatever is left. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are ignored.
+
+mod exec;
+mod files;
+mod launch;
+mod lifecycle;
+mod logs;
+mod nearest;
+mod probe;
+mod proc;
+mod reaper;
+mod run;
+mod server;
+mod supervisor;
+mod wait;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Runs the agent with the arguments of this process: `--socket PATH [--ready-fd NUMBER]`.
+///
+/// Returns when a signal asked it to end and everything stopped. Errors go to stderr and the code is 1, or 2 when the
+/// arguments are wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    run::main()
+}
+
+/// An error with all its causes, on one line.
+fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,199 @@
+//! Serves components' logs: their last lines, and what is appended, in whole lines.
+//!
+//! The components write the files themselves (see [`launch`](crate::launch)); here they are only read, followed with
+//! inotify(7), and kept from growing for ever (see [`rotate`]).
+
+mod rotate;
+mod source;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tonic::Status;
+use vial_rpc::{ComponentSpec, LogsChunk, LogsRequest};
+
+use crate::error_chain;
+use crate::nearest::unknown_component;
+use crate::supervisor::{Subscription, Supervisor};
+pub(crate) use rotate::rotate;
+use source::Source;
+use watch::Watch;
+
+/// Chunks of at most 64 KiB that wait for a slow client.
+const QUEUE: usize = 8;
+/// Files are looked at at least that often, should the kernel not tell of a change (network file systems do not).
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What a client reads.
+pub(crate) type Chunks = mpsc::Receiver<Result<LogsChunk, Status>>;
+
+type Sender = mpsc::Sender<Result<LogsChunk, Status>>;
+
+/// Why no logs can be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogsError {
+    #[error("{0}")]
+    Unknown(String),
+    #[error("{name} has no log file")]
+    NoFile { name: String },
+    #[error(transparent)]
+    Gone(#[from] crate::supervisor::Gone),
+}
+
+/// Serves `request`; the returned queue ends when all is sent, or with the client when following.
+pub(crate) async fn serve(
+    supervisor: &Supervisor,
+    request: LogsRequest,
+) -> Result<Chunks, LogsError> {
+    let subscription = supervisor.subscribe().await?;
+    let specs = supervisor.specs().await?;
+    let all = request.component.is_empty();
+    if !all {
+        let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let spec = specs.iter().find(|spec| spec.name == request.component);
+        let spec =
+            spec.ok_or_else(|| LogsError::Unknown(unknown_component(&request.component, &names)))?;
+        if spec.log_file.is_empty() {
+            return Err(LogsError::NoFile {
+                name: request.component,
+            });
+        }
+    }
+    let (chunks, queue) = mpsc::channel(QUEUE);
+    let supervisor = supervisor.clone();
+    tokio::spawn(async move {
+        let mut reading = Reading {
+            sources: Vec::new(),
+            wanted: request,
+            chunks,
+        };
+        reading.add(&specs, Start::Tail);
+        reading.serve(&supervisor, subscription).await;
+    });
+    Ok(queue)
+}
+
+/// The last `lines` lines of a file, each shortened to `longest` characters; empty when it cannot be read.
+pub(crate) fn last_lines(path: &Path, lines: u64, longest: usize) -> Vec<String> {
+    let mut source = Source::new(String::new(), path.to_path_buf());
+    let mut text = Vec::new();
+    // A log that cannot be read has no last lines.
+    if source.seek_tail(lines).is_ok() {
+        while let Ok(Some(chunk)) = source.next_chunk() {
+            text.extend(chunk);
+        }
+        text.extend(source.take_unfinished());
+    }
+    String::from_utf8_lossy(&text)
+        .lines()
+        .map(|line| line.chars().take(longest).collect())
+        .collect()
+}
+
+/// Where reading of a log begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// At the lines the client asked for.
+    Tail,
+    /// With the first line: the component is newer than the request.
+    Whole,
+}
+
+/// One client's request being served.
+struct Reading {
+    sources: Vec<Source>,
+    wanted: LogsRequest,
+    chunks: Sender,
+}
+
+impl Reading {
+    /// Adds the wanted logs that are not read yet.
+    fn add(&mut self, specs: &[Arc<ComponentSpec>], start: Start) {
+        for spec in specs {
+            let wanted = self.wanted.component.is_empty() || self.wanted.component == spec.name;
+            let path = PathBuf::from(&spec.log_file);
+            let known = self.sources.iter().any(|source| source.path == path);
+            if wanted && !known && !spec.log_file.is_empty() {
+                let mut source = Source::new(spec.name.clone(), path);
+                if start == Start::Tail && self.wanted.tail_lines > 0 {
+                    // It may not exist yet; then it is read from its beginning.
+                    let _ = source.seek_tail(self.wanted.tail_lines);
+                }
+                self.sources.push(source);
+            }
+        }
+    }
+
+    async fn serve(&mut self, supervisor: &Supervisor, mut subscription: Subscription) {
+        let watch = match self.wanted.follow.then(Watch::new).transpose() {
+            Ok(watch) => watch,
+            Err(error) => {
+                let why = format!("cannot follow logs: {}", error_chain(&error));
+                // A client that is gone needs no answer.
+                let _ = self.chunks.send(Err(Status::resource_exhausted(why))).await;
+                return;
+            }
+        };
+        loop {
+            if let Some(watch) = &watch {
+                // Watched before read: what is written in between is noticed.
+                for directory in self
+                    .sources
+                    .iter()
+                    .filter_map(|source| source.path.parent())
+                {
+                    watch.add(directory);
+                }
+            }
+            if self.send_new(watch.is_none()).await.is_err() {
+                return;
+            }
+            let Some(watch) = &watch else { return };
+            tokio::select! {
+                () = watch.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.chunks.closed() => return,
+                change = subscription.changes.recv() => {
+                    if matches!(change, Err(RecvError::Closed)) {
+                        return;
+                    }
+                    let Ok(specs) = supervisor.specs().await else { return };
+                    self.add(&specs, Start::Whole);
+                }
+            }
+        }
+    }
+
+    /// Sends what is new in every log; `last`: also unfinished lines, as nothing comes after.
+    async fn send_new(&mut self, last: bool) -> Result<(), mpsc::error::SendError<()>> {
+        for source in &mut self.sources {
+            loop {
+                let data = match source.next_chunk() {
+                    Ok(Some(data)) => data,
+                    Ok(None) if last => match source.take_unfinished() {
+                        data if data.is_empty() => break,
+                        data => data,
+                    },
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(path = %source.path.display(), %error, "cannot read a log");
+                        break;
+                    }
+                };
+                let chunk = LogsChunk {
+                    component: source.component.clone(),
+                    data,
+                };
+                self.chunks
+                    .send(Ok(chunk))
+                    .await
+                    .map_err(|_| mpsc::error::SendError(()))?;
+            }
+        }
+        Ok(())
+    }
+}
