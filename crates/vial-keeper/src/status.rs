@@ -12,7 +12,6 @@ use vial_engine::record::{Journal, Record};
 use vial_rpc::ListComponentsRequest;
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::component_status::State;
-use vial_sandbox::Sandbox;
 use vial_spec::{NodeConfig, Role};
 
 use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use vial_rpc::WatchContainersRequest;
 use vial_rpc::container_status::State;
 use vial_rpc::init_client::InitClient;
@@ -45,7 +46,13 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
 }
 
 /// Runs an `up` to the remembered state whenever a container ends that nobody stopped.
-async fn nodes(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
+///
+/// Boxed, since an `up` starts a watch and a watch starts an `up`.
+fn nodes(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) -> BoxFuture<'static, ()> {
+    Box::pin(bring_back(keeper, sandbox))
+}
+
+async fn bring_back(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
     let Ok(channel) = sandbox.init().await else { return };
     let Ok(events) = InitClient::new(channel).watch_containers(WatchContainersRequest {}).await else { return };
     let mut events = events.into_inner();

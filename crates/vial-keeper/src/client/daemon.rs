@@ -68,7 +68,7 @@ fn spawn(paths: &Paths, name: &str, program: &Path, log: &Path) -> io::Result<St
 pub(super) async fn ended(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let Some(Ok(fd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK)) else { return };
-    if let Ok(fd) = AsyncFd::with_interest(fd, Interest::READABLE) {
+    if let Ok(fd) = AsyncFd::register_with_interest(fd, Interest::READABLE) {
         // A pidfd is readable once its process has ended (pidfd_open(2)).
         let _ = fd.readable().await;
     }

@@ -74,7 +74,7 @@ impl Body {
 
     /// Line by line, as they come.
     pub(super) fn lines(self) -> impl Stream<Item = io::Result<String>> + use<> {
-        let frames = BodyStream::new(self.0).map_err(io::Error::other);
+        let frames = TryStreamExt::map_err(BodyStream::new(self.0), io::Error::other);
         let bytes = frames.filter_map(|frame| async { frame.map(|frame| frame.into_data().ok()).transpose() });
         let reader = StreamReader::new(Box::pin(bytes));
         LinesStream::new(reader.lines())
