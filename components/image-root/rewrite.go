@@ -41,14 +41,8 @@ func rewrite(path string, mode os.FileMode, epoch time.Time, snapshots ...string
 		return err
 	}
 	err = source.View(func(from *bolt.Tx) error {
-		return target.Update(func(to *bolt.Tx) error {
-			return from.ForEach(func(name []byte, bucket *bolt.Bucket) error {
-				copied, err := to.CreateBucket(name)
-				if err != nil {
-					return err
-				}
-				return r.copy(bucket, copied)
-			})
+		return from.ForEach(func(name []byte, bucket *bolt.Bucket) error {
+			return r.copy(bucket, target, [][]byte{slices.Clone(name)})
 		})
 	})
 	if err != nil {
@@ -63,36 +57,59 @@ func rewrite(path string, mode os.FileMode, epoch time.Time, snapshots ...string
 	return os.Rename(fresh, path)
 }
 
-func (r rewriter) copy(from, to *bolt.Bucket) error {
-	if err := to.SetSequence(from.Sequence()); err != nil {
-		return err
-	}
-	return from.ForEach(func(key, value []byte) error {
-		if bucket := from.Bucket(key); bucket != nil {
-			copied, err := to.CreateBucket(key)
+// copy writes each bucket in a transaction of its own: bolt writes the buckets of one transaction in random order.
+func (r rewriter) copy(from *bolt.Bucket, target *bolt.DB, path [][]byte) error {
+	err := target.Update(func(tx *bolt.Tx) error {
+		to, err := tx.CreateBucketIfNotExists(path[0])
+		for _, name := range path[1:] {
 			if err != nil {
 				return err
 			}
-			return r.copy(bucket, copied)
+			to, err = to.CreateBucketIfNotExists(name)
 		}
-		switch string(key) {
-		case "createdat", "updatedat":
-			value = r.epoch
-		case "size", "inodes":
-			if id := from.Get([]byte("id")); r.snapshots != "" && id != nil {
-				number, _ := binary.Uvarint(id)
-				inodes, size, err := usage(filepath.Join(r.snapshots, fmt.Sprint(number), "fs"))
-				if err != nil {
-					return err
-				}
-				if string(key) == "inodes" {
-					size = inodes
-				}
-				value = binary.AppendVarint(nil, size)
+		if err != nil {
+			return err
+		}
+		if err := to.SetSequence(from.Sequence()); err != nil {
+			return err
+		}
+		return from.ForEach(func(key, value []byte) error {
+			if value == nil { // a bucket
+				return nil
 			}
-		}
-		return to.Put(slices.Clone(key), slices.Clone(value))
+			value, err := r.value(from, string(key), value)
+			if err != nil {
+				return err
+			}
+			return to.Put(slices.Clone(key), slices.Clone(value))
+		})
 	})
+	if err != nil {
+		return err
+	}
+	return from.ForEachBucket(func(name []byte) error {
+		return r.copy(from.Bucket(name), target, append(slices.Clone(path), slices.Clone(name)))
+	})
+}
+
+// value is what stands for a value that depends on the moment or the machine.
+func (r rewriter) value(bucket *bolt.Bucket, key string, value []byte) ([]byte, error) {
+	switch key {
+	case "createdat", "updatedat":
+		return r.epoch, nil
+	case "size", "inodes":
+		id := bucket.Get([]byte("id"))
+		if r.snapshots == "" || id == nil {
+			return value, nil
+		}
+		number, _ := binary.Uvarint(id)
+		inodes, size, err := usage(filepath.Join(r.snapshots, fmt.Sprint(number), "fs"))
+		if key == "inodes" {
+			size = inodes
+		}
+		return binary.AppendVarint(nil, size), err
+	}
+	return value, nil
 }
 
 // usage is what a directory takes in blocks of 4096 bytes: du's answer depends on the file system and on the moment.

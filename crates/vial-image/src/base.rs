@@ -1,53 +1,245 @@
-//! The Debian side of a node image, as a build sees it: locked packages and root file systems.
+//! The Debian side of a node image, as a build sees it: which packages, and root file systems made of them.
+//!
+//! The choice of packages (the *lock*) is kept below `$VIAL_HOME/cache/debian/`, so that a rebuild asks no archive and
+//! gives the same digest. It is renewed after [`FRESH`], or when [`BuildOptions::refresh`] is set, or when the archive no
+//! longer has a package of it; an old one is good enough when the archive cannot be reached.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::digest::Digest;
-use crate::error::Result;
-use crate::options::{BuildOptions, Report};
+use serde::{Deserialize, Serialize};
+
+use crate::debian::lists::{NODE, TOOLBOX, VM};
+use crate::debian::{self, DebianError, Lock, Suite};
+use crate::digest::{Digest, Hasher};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::options::{BuildOptions, Progress, Report};
 use crate::sbom::DebianPackage;
+
+/// How long a choice of packages is used without asking again.
+const FRESH: Duration = Duration::from_hours(7 * 24);
+const ARCHITECTURE: &str = "amd64";
 
 /// Which root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Of a node.
     Node,
+    /// QEMU and a guest kernel: what they add to the node's.
+    Vm,
     /// Of the container image that people debug with.
     Toolbox,
-    /// QEMU and a guest kernel.
-    Vm,
 }
 
 impl Kind {
-    /// `node`, `toolbox`, `vm`.
+    /// `node`, `vm`, `toolbox`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
-            Self::Toolbox => "toolbox",
             Self::Vm => "vm",
+            Self::Toolbox => "toolbox",
         }
     }
 }
 
-/// The packages of every root file system, chosen and verified.
-#[derive(Debug)]
-pub(crate) struct Base;
+/// The packages of every root file system, chosen from verified lists.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    locks: Locks,
+    cache: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Locks {
+    node: Lock,
+    vm: Lock,
+    toolbox: Lock,
+}
 
 impl Base {
-    pub(crate) async fn lock(_options: &BuildOptions, _home: &Path, _report: Report<'_>) -> Result<Self> {
-        Ok(Self)
+    /// Chooses the packages and fetches those that a build with these options may need.
+    pub(crate) async fn lock(options: &BuildOptions, home: &Path, report: Report<'_>) -> Result<Self> {
+        let id = "debian/packages";
+        report(Progress::Started { id: id.into(), title: format!("choose packages of debian {}", options.suite) });
+        let cache = home.join("cache/debian");
+        std::fs::create_dir_all(&cache).map_err(|source| Error::Io { operation: "create", path: cache.clone(), source })?;
+        let suites = suites(options)?;
+        let path = cache.join(format!("lock-{}.json", key(&suites).short()));
+        let kept = if options.refresh { None } else { read(&path) };
+        let (locks, cached) = match kept {
+            Some((locks, true)) => (locks, true),
+            Some((old, false)) => match choose(&suites, &cache, id, report).await {
+                Err(DebianError::Download { .. }) => (old, true),
+                chosen => (keep(&path, chosen?)?, false),
+            },
+            None => (keep(&path, choose(&suites, &cache, id, report).await?)?, false),
+        };
+        let mut base = Self { locks, cache };
+        report(Progress::Finished { id: id.into(), cached });
+        if let Err(error) = base.fetch(options, report).await {
+            // Archives forget old versions; a new choice helps then.
+            if !cached || !matches!(error, DebianError::Status { .. }) {
+                return Err(error.into());
+            }
+            report(Progress::Note { text: "the archive has newer packages: choosing again".into() });
+            base.locks = keep(&path, choose(&suites, &base.cache, id, report).await?)?;
+            base.fetch(options, report).await?;
+        }
+        Ok(base)
     }
 
-    pub(crate) fn inputs(&self, kind: Kind) -> Digest {
-        Digest::of(kind.name().as_bytes())
-    }
-
-    pub(crate) fn packages(&self, _vm: bool) -> Vec<DebianPackage> {
-        Vec::new()
-    }
-
-    pub(crate) async fn build(&self, _kind: Kind, root: &Path, _id: &str, _report: Report<'_>) -> Result<()> {
-        std::fs::create_dir_all(root).ok();
+    /// Packages whose root file systems are built already are not needed any more; they are fetched all the same, from
+    /// the cache: it is verified on the way.
+    async fn fetch(&self, options: &BuildOptions, report: Report<'_>) -> Result<(), DebianError> {
+        let id = "debian/fetch";
+        let mut locks = vec![self.locks.node.clone(), self.locks.toolbox.clone()];
+        if options.vm {
+            locks.push(self.locks.vm.clone());
+        }
+        let missing = locks.iter().flat_map(|lock| &lock.packages).any(|package| !self.cache.join(package.file_name()).exists());
+        if !missing {
+            return Ok(());
+        }
+        report(Progress::Started { id: id.into(), title: "fetch debian packages".into() });
+        debian::fetch(&locks, &self.cache, &translate(id, report)).await?;
+        report(Progress::Finished { id: id.into(), cached: false });
         Ok(())
+    }
+
+    fn of(&self, kind: Kind) -> &Lock {
+        match kind {
+            Kind::Node => &self.locks.node,
+            Kind::Vm => &self.locks.vm,
+            Kind::Toolbox => &self.locks.toolbox,
+        }
+    }
+
+    /// Digest of all that decides the root file system.
+    pub(crate) fn inputs(&self, kind: Kind) -> Digest {
+        let mut hasher = Hasher::default();
+        hasher.field(kind.name());
+        hasher.field(self.of(kind).digest());
+        if kind == Kind::Vm {
+            hasher.field(self.of(Kind::Node).digest());
+        }
+        hasher.finish()
+    }
+
+    /// Every package in the image, for its bill of materials.
+    pub(crate) fn packages(&self, vm: bool) -> Vec<DebianPackage> {
+        let kinds = [Kind::Node, Kind::Vm, Kind::Toolbox];
+        let mut packages: Vec<_> = kinds
+            .into_iter()
+            .filter(|kind| vm || *kind != Kind::Vm)
+            .flat_map(|kind| self.of(kind).packages.iter().map(move |package| (kind, package)))
+            .map(|(kind, package)| DebianPackage {
+                name: package.package.clone(),
+                version: package.version.clone(),
+                architecture: package.architecture.clone(),
+                sha256: package.sha256.clone(),
+                part: kind.name(),
+            })
+            .collect();
+        packages.sort();
+        packages
+    }
+
+    /// Builds a root file system in `root`; blocking. `node` is the unpacked base, needed for [`Kind::Vm`], which gives
+    /// only the difference to it.
+    pub(crate) fn build(&self, kind: Kind, root: &Path, node: Option<&Path>) -> Result<()> {
+        let quiet = |_| {};
+        match node {
+            Some(node) => debian::rootfs::build_layer(self.of(kind), node, &self.cache, root, &quiet)?,
+            None => debian::rootfs::build(self.of(kind), &self.cache, root, &quiet)?,
+        }
+        Ok(())
+    }
+}
+
+impl From<DebianError> for Error {
+    fn from(error: DebianError) -> Self {
+        Self::Debian(error.into())
+    }
+}
+
+async fn choose(suites: &[Suite], cache: &Path, id: &str, report: Report<'_>) -> Result<Locks, DebianError> {
+    let tell = translate(id, report);
+    let mut layered = debian::lock(suites, ARCHITECTURE, &[NODE, VM], cache, &tell).await?.into_iter();
+    let mut alone = debian::lock(suites, ARCHITECTURE, &[TOOLBOX], cache, &tell).await?.into_iter();
+    match (layered.next(), layered.next(), alone.next()) {
+        (Some(node), Some(vm), Some(toolbox)) => Ok(Locks { node, vm, toolbox }),
+        _ => unreachable!("there is one lock for each list"),
+    }
+}
+
+/// Debian's suite, its security updates, and sid for what the suite has too old. Another mirror is asked for the first
+/// and the last only: archives are mirrored without the security updates, which come from their own host.
+fn suites(options: &BuildOptions) -> Result<Vec<Suite>, DebianError> {
+    let mut suites = vec![Suite::debian(&options.suite)?];
+    if options.mirror.is_none() {
+        let mut security = Suite::debian(&format!("{}-security", options.suite))?;
+        security.mirror = debian::SECURITY_MIRROR.into();
+        suites.push(security);
+    }
+    if options.suite != "sid" {
+        let mut sid = Suite::debian("sid")?;
+        sid.rank = 1;
+        // It is only asked for what is pinned to a minimal version: an old sid, if signed, is as good as a new one.
+        sid.allow_expired = true;
+        suites.push(sid);
+    }
+    for suite in &mut suites {
+        if let Some(mirror) = &options.mirror {
+            suite.mirror.clone_from(mirror);
+        }
+        if let Some(keyring) = &options.keyring {
+            suite.keyring = debian::Keyring::from_file(keyring)?;
+        }
+        suite.allow_expired |= options.allow_expired;
+    }
+    Ok(suites)
+}
+
+/// What another choice of packages could come from.
+fn key(suites: &[Suite]) -> Digest {
+    let mut hasher = Hasher::default();
+    for suite in suites {
+        hasher.field(&suite.name);
+        hasher.field(&suite.mirror);
+        suite.keyring.fingerprints().iter().for_each(|fingerprint| hasher.field(fingerprint));
+    }
+    for list in [NODE, VM, TOOLBOX] {
+        for word in list.wanted.iter().chain(list.excluded).chain(list.assumed) {
+            hasher.field(word);
+        }
+    }
+    hasher.finish()
+}
+
+/// A kept choice, and whether it is fresh. One that cannot be read is made anew.
+fn read(path: &Path) -> Option<(Locks, bool)> {
+    let locks = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    // A clock that went back makes it fresh.
+    let old = path.metadata().ok()?.modified().ok()?.elapsed().is_ok_and(|age| age > FRESH);
+    Some((locks, !old))
+}
+
+fn keep(path: &Path, locks: Locks) -> Result<Locks> {
+    disk::write_atomically(path, &crate::oci::to_bytes(&locks))?;
+    Ok(locks)
+}
+
+/// Debian's progress as a build's.
+fn translate<'a>(id: &'a str, report: Report<'a>) -> impl Fn(debian::Progress) + Send + Sync + 'a {
+    move |progress| {
+        let detail = match progress.total {
+            Some(total) if total > 1_000_000 => {
+                format!("{} {} ({} of {} MB)", progress.phase, progress.item, progress.done / 1_000_000, total / 1_000_000)
+            }
+            Some(total) => format!("{} {} ({} of {total})", progress.phase, progress.item, progress.done),
+            None => format!("{} {}", progress.phase, progress.item),
+        };
+        report(Progress::Update { id: id.into(), detail });
     }
 }

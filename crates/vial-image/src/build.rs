@@ -86,19 +86,20 @@ impl Parts<'_> {
     /// The layers that come from Debian, and the toolbox.
     async fn debian(&self) -> Result<(Base, Vec<LayerBlob>, Toolbox)> {
         let base = Base::lock(self.options, &self.home, self.report).await?;
-        let mut layers = vec![self.base_layer(&base, Kind::Node, "").await?];
+        let node = self.base_layer(&base, Kind::Node, None).await?;
+        let mut layers = vec![node];
         if self.options.vm {
-            layers.push(self.base_layer(&base, Kind::Vm, "usr/lib/vial/vm").await?);
+            layers.push(self.base_layer(&base, Kind::Vm, Some(&layers[0])).await?);
         }
         let toolbox = self.toolbox(&base).await?;
         Ok((base, layers, toolbox))
     }
 
-    /// A root file system as a layer, at `prefix` in the node.
-    async fn base_layer(&self, base: &Base, kind: Kind, prefix: &'static str) -> Result<LayerBlob> {
+    /// A root file system as a layer; `node` is the layer it is a difference to.
+    async fn base_layer(&self, base: &Base, kind: Kind, node: Option<&LayerBlob>) -> Result<LayerBlob> {
+        let node = node.map(|layer| self.writer.located(layer).unpacked);
         let mut hasher = Hasher::default();
         hasher.field(VERSION);
-        hasher.field(prefix);
         hasher.field(base.inputs(kind).as_str());
         let inputs = hasher.finish();
         let id = format!("debian/{}", kind.name());
@@ -111,15 +112,10 @@ impl Parts<'_> {
         }
         let scratch = self.writer.scratch("rootfs-")?;
         let root = scratch.path().join("root");
-        base.build(kind, &root, &id, self.report).await?;
-        let writer = self.writer.clone();
+        let (writer, base) = (self.writer.clone(), base.clone());
         let (layer, _) = blocking(move || {
-            let made = writer.layer(&inputs, &title, |tar| {
-                if !prefix.is_empty() {
-                    tar.parents(format!("{prefix}/x"))?;
-                }
-                tar.tree(prefix, &root)
-            });
+            base.build(kind, &root, node.as_deref())?;
+            let made = writer.layer(&inputs, &title, |tar| tar.tree("", &root));
             drop(scratch);
             made
         })
@@ -139,8 +135,9 @@ impl Parts<'_> {
         }
         let scratch = self.writer.scratch("toolbox-")?;
         let root = scratch.path().join("root");
-        base.build(Kind::Toolbox, &root, id, self.report).await?;
+        let base = base.clone();
         let toolbox = blocking(move || {
+            base.build(Kind::Toolbox, &root, None)?;
             Toolbox::tidy(&cache, &inputs);
             let made = Toolbox::make(&cache, &inputs, &root);
             drop(scratch);
@@ -165,6 +162,12 @@ impl Parts<'_> {
         // Told afterwards: the work below cannot borrow `report`.
         let (digest, fresh) = blocking(move || {
             let mut fresh = Vec::new();
+            let containers = Containers { programs: &programs, toolbox: &toolbox, suite: &suite };
+            let (layer, images, cached) = containers.layer(&writer)?;
+            if !cached {
+                fresh.push(layer.title.clone());
+            }
+            layers.push(layer);
             for group in groups(&programs) {
                 let (layer, cached) = program_layer(&writer, &group)?;
                 if !cached {
@@ -172,13 +175,6 @@ impl Parts<'_> {
                 }
                 layers.push(layer);
             }
-            let containers = Containers { programs: &programs, toolbox: &toolbox, suite: &suite };
-            let (layer, images, cached) = containers.layer(&writer)?;
-            if !cached {
-                fresh.push(layer.title.clone());
-            }
-            // Below the programs: of all layers it changes least often but for the base.
-            layers.insert(1, layer);
             let mut records: Vec<ComponentRecord> =
                 programs.all.iter().filter(|built| !built.directory.is_empty()).map(|built| built.record.clone()).collect();
             records.extend(images);

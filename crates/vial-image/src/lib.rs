@@ -23,7 +23,7 @@ mod base;
 mod build;
 mod components;
 mod containers;
-// pub mod debian;
+pub mod debian;
 mod digest;
 mod disk;
 mod error;

@@ -22,16 +22,8 @@ pub(super) fn modules(path: &Path) -> Result<Vec<(String, String)>> {
 
 /// The module information.
 fn info(bytes: &[u8]) -> Option<&str> {
-    let mut from = 0;
-    loop {
-        let at = from + bytes[from..].windows(MAGIC.len()).position(|window| window == MAGIC)?;
-        if at % 16 == 0
-            && let Some(text) = inline(&bytes[at..])
-        {
-            return Some(text);
-        }
-        from = at + 1;
-    }
+    let aligned = (0..bytes.len()).step_by(16).filter(|&at| bytes[at..].starts_with(MAGIC));
+    aligned.filter_map(|at| inline(&bytes[at..])).next()
 }
 
 fn inline(header: &[u8]) -> Option<&str> {
