@@ -9,13 +9,13 @@ use super::version::Version;
 
 /// One stanza; borrows from the text it was read from.
 #[derive(Debug, Default)]
-pub struct Stanza<'a> {
+pub(crate) struct Stanza<'a> {
     fields: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Stanza<'a> {
     /// The field's value without the space around it; continuation lines keep their newlines.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
@@ -43,7 +43,7 @@ impl<'a> Stanza<'a> {
 }
 
 /// All stanzas of a file.
-pub fn stanzas(text: &str) -> impl Iterator<Item = Result<Stanza<'_>, String>> {
+pub(crate) fn stanzas(text: &str) -> impl Iterator<Item = Result<Stanza<'_>, String>> {
     text.split("\n\n").filter(|stanza| !stanza.trim().is_empty()).map(|stanza| Stanza::parse(stanza.trim_start_matches('\n')))
 }
 
@@ -89,7 +89,7 @@ pub struct Package {
 
 impl Package {
     /// Reads a stanza of a Packages file.
-    pub fn from_stanza(stanza: &Stanza<'_>) -> Result<Self, String> {
+    pub(crate) fn from_stanza(stanza: &Stanza<'_>) -> Result<Self, String> {
         let name = stanza.get("Package").ok_or("a stanza has no Package field")?.to_owned();
         let need = |field: &str| stanza.get(field).ok_or_else(|| format!("package {name} has no {field}"));
         let relations = |field: &str| parse_field(stanza.get(field).unwrap_or("")).map_err(|error| format!("package {name}, {field}: {error}"));
@@ -141,7 +141,7 @@ fn plain_path(path: &str) -> Option<&str> {
 }
 
 /// All packages of a Packages file; `file` names it in errors.
-pub fn packages(file: &str, text: &str) -> Result<Vec<Package>, DebianError> {
+pub(crate) fn packages(file: &str, text: &str) -> Result<Vec<Package>, DebianError> {
     stanzas(text)
         .map(|stanza| stanza.and_then(|stanza| Package::from_stanza(&stanza)).map_err(|reason| DebianError::malformed(file, reason)))
         .collect()

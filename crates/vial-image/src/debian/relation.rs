@@ -119,7 +119,7 @@ impl fmt::Display for AnyOf {
 }
 
 /// Reads a whole field: `a | b, c (>= 1)`. An empty field is an empty list.
-pub fn parse_field(text: &str) -> Result<Vec<AnyOf>, String> {
+pub(crate) fn parse_field(text: &str) -> Result<Vec<AnyOf>, String> {
     text.split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())

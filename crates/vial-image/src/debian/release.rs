@@ -13,30 +13,30 @@ const CLOCK_SKEW_SECONDS: i64 = 24 * 60 * 60;
 
 /// One file a Release vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Lower-case hexadecimal.
-    pub sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// A Release whose signature was checked.
 #[derive(Debug, Clone)]
-pub struct Release {
+pub(crate) struct Release {
     /// `Date`.
-    pub date: Timestamp,
+    pub(crate) date: Timestamp,
     /// `Valid-Until`; stable releases have none.
-    pub valid_until: Option<Timestamp>,
+    pub(crate) valid_until: Option<Timestamp>,
     /// `Acquire-By-Hash: yes`: files are also found by their hash, so a running mirror update does no harm.
-    pub by_hash: bool,
+    pub(crate) by_hash: bool,
     /// `Suite` and `Codename`.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     files: BTreeMap<String, Listed>,
 }
 
 impl Release {
     /// Reads the signed text; `file` names it in errors.
-    pub fn parse(file: &str, text: &str) -> Result<Self, DebianError> {
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, DebianError> {
         let bad = |reason: String| DebianError::malformed(file, reason);
         let stanza = stanzas(text).next().ok_or_else(|| bad("it is empty".to_owned()))?.map_err(bad)?;
         let date = |field: &str| stanza.get(field).map(|text| parse_date(text).map_err(|error| bad(format!("{field}: {error}")))).transpose();
@@ -59,12 +59,12 @@ impl Release {
     }
 
     /// What the Release says of a file, by its path below the suite: `main/binary-amd64/Packages.xz`.
-    pub fn file(&self, path: &str) -> Option<&Listed> {
+    pub(crate) fn file(&self, path: &str) -> Option<&Listed> {
         self.files.get(path)
     }
 
     /// Whether it may be used for this suite now.
-    pub fn check(&self, suite: &str, file: &str, now: Timestamp, allow_expired: bool) -> Result<(), DebianError> {
+    pub(crate) fn check(&self, suite: &str, file: &str, now: Timestamp, allow_expired: bool) -> Result<(), DebianError> {
         // Otherwise a mirror could hand out another suite, validly signed by the same key.
         if !self.names.iter().any(|name| name == suite) {
             return Err(DebianError::malformed(file, format!("it is the release of {}, not of {suite}", self.names.join(" or "))));

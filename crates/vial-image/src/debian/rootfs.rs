@@ -175,6 +175,10 @@ impl<'a> Setup<'a> {
                  Version: 1\nProvides: {names}\nDescription: what vial does itself in place of these packages\n"
             );
         }
+        if !self.lock.assumed.is_empty() {
+            self.write("var/lib/dpkg/info/vial-provides.list", "/.\n", 0o644)?;
+            self.write("var/lib/dpkg/info/vial-provides.md5sums", "", 0o644)?;
+        }
         if base.is_none() || !self.lock.assumed.is_empty() {
             self.write(STATUS, status.trim_start_matches('\n'), 0o644)?;
         }
