@@ -71,7 +71,8 @@ impl Toolbox {
     pub(crate) fn cached(cache: &Path, inputs: &Digest) -> Option<Self> {
         let mut toolbox: Self = serde_json::from_slice(&fs::read(Self::record(cache, inputs)).ok()?).ok()?;
         toolbox.file = Self::file(cache, inputs);
-        (toolbox.file.metadata().ok()?.len() == toolbox.size).then_some(toolbox)
+        let (actual, _) = File::open(&toolbox.file).and_then(Digest::of_reader).ok()?;
+        (actual == toolbox.digest).then_some(toolbox)
     }
 
     fn file(cache: &Path, inputs: &Digest) -> PathBuf {
@@ -316,5 +317,58 @@ impl Layout {
             fs::write(&path, bytes).at("write", &path)?;
         }
         Ok(self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toolbox(cache: &Path, inputs: &Digest) -> Toolbox {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+        Toolbox::make(cache, inputs, root.path()).unwrap()
+    }
+
+    #[test]
+    fn a_kept_toolbox_is_used_while_it_is_whole() {
+        let cache = tempfile::tempdir().unwrap();
+        let inputs = Digest::of(b"inputs");
+        assert!(Toolbox::cached(cache.path(), &inputs).is_none());
+        let made = toolbox(cache.path(), &inputs);
+        assert_eq!(Toolbox::cached(cache.path(), &inputs).unwrap().digest, made.digest);
+        let mut bytes = fs::read(&made.file).unwrap();
+        bytes[10] ^= 1;
+        fs::write(&made.file, bytes).unwrap();
+        assert!(Toolbox::cached(cache.path(), &inputs).is_none());
+        Toolbox::tidy(cache.path(), &Digest::of(b"others"));
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn small_files_of_it_can_be_read() {
+        let cache = tempfile::tempdir().unwrap();
+        let made = toolbox(cache.path(), &Digest::of(b"inputs"));
+        let found = made.read(&["etc/passwd", "etc/group"]).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found["etc/passwd"].starts_with("root:"));
+    }
+
+    #[test]
+    fn a_layout_names_one_manifest_by_all_its_tags() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = Layout::new(&dir.path().join("layout")).unwrap();
+        let layer = layout.layer(|tar| tar.file("f", 0o644, 1, &b"x"[..])).unwrap();
+        layout.image(&["a:1", "b:2"], RunConfig::default(), &[layer], "v1", "test").unwrap();
+        let records = layout.finish().unwrap();
+        assert_eq!(records.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a:1", "b:2"]);
+        let index: Index = serde_json::from_slice(&fs::read(dir.path().join("layout/index.json")).unwrap()).unwrap();
+        assert_eq!(index.manifests[0].digest, index.manifests[1].digest);
+        for entry in fs::read_dir(dir.path().join("layout/blobs/sha256")).unwrap() {
+            let path = entry.unwrap().path();
+            let digest = Digest::of(&fs::read(&path).unwrap());
+            assert_eq!(digest.hex(), path.file_name().unwrap().to_str().unwrap());
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Digest;
+use crate::debian::DebianError;
 
 /// Shorthand.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -140,8 +141,7 @@ pub enum Error {
     },
     /// The Debian part of a build failed.
     #[error("cannot make the debian root file system")]
-    #[allow(dead_code, reason="x")]
-    Debian(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Debian(#[source] Box<DebianError>),
     /// A thread of the build ended early.
     #[error("a build step was cancelled")]
     Cancelled,
@@ -163,11 +163,25 @@ impl Error {
             Self::Mismatch { .. } => "the file was refused; try again, or use another --release-url, or `--source go`".into(),
             Self::Fetch { .. } => "check the network, or use `--source go` or `--k8s-bin DIR`".into(),
             Self::NoProgram { program, .. } if program == "go" => "install Go 1.26 or newer (https://go.dev/dl), or use `--source release`".into(),
+            Self::Debian(error) => return debian_hint(error),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "free some space there, or set VIAL_HOME to a directory on another disk".into(),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run it as root".into(),
             _ => return None,
         })
     }
+}
+
+fn debian_hint(error: &DebianError) -> Option<String> {
+    Some(match error {
+        DebianError::Download { .. } | DebianError::Status { .. } => "check the network, or name another archive with --mirror URL; what was fetched is kept".into(),
+        DebianError::Signature { .. } => "the file was refused; another archive may be signed with other keys: --keyring FILE".into(),
+        DebianError::Mismatch { .. } => "the file was refused; try again later, or name another archive with --mirror URL".into(),
+        DebianError::Expired { .. } => "--allow-expired accepts it; its signature is checked all the same".into(),
+        DebianError::Unsatisfied { .. } | DebianError::Conflict { .. } | DebianError::Unsettled { .. } => "try another --suite, or --refresh".into(),
+        DebianError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "free some space there, or set VIAL_HOME to a directory on another disk".into(),
+        DebianError::Chroot { .. } => "run it as root, on a kernel with mount and pid namespaces (`vial doctor`)".into(),
+        _ => return None,
+    })
 }
 
 /// Adds operation and object to an [`io::Error`].

@@ -32,6 +32,7 @@ impl Go {
     pub(crate) async fn find(home: &Path) -> Result<Self> {
         let cache = home.join("cache/components");
         std::fs::create_dir_all(cache.join("bin")).at("create", &cache)?;
+        remove_leftovers(&cache)?;
         let version = match Command::new("go").args(["env", "GOVERSION"]).stdin(Stdio::null()).output().await {
             Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
             _ => None,
@@ -131,6 +132,16 @@ impl Go {
     }
 }
 
+/// Removes what a killed build was writing; the store's lock keeps others away.
+fn remove_leftovers(cache: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(cache).at("read", cache)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
+            disk::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The file name that `go build -o DIR/` gives: the last element of the package, or the one before a major version.
 fn output_name(module: &Module, program: &Program) -> String {
     if program.package == "." {
@@ -173,7 +184,10 @@ mod tests {
             return eprintln!("skipped, because there is no go");
         }
         // What a killed build left is not taken for a result.
-        std::fs::create_dir_all(home.path().join("cache/components/.tmp-x")).unwrap();
+        let leftover = home.path().join("cache/components/.tmp-x");
+        std::fs::create_dir_all(&leftover).unwrap();
+        let go = Go::find(home.path()).await.unwrap();
+        assert!(!leftover.exists());
         let seen = std::sync::Mutex::new(Vec::new());
         let report = |progress: Progress| {
             if let Progress::Finished { cached, .. } = progress {

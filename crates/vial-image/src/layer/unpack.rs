@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, FileType, Mode};
 use tar::{Archive, Entry, EntryType};
 
-use super::write::lossy;
+use super::write::{OPAQUE, lossy};
 use crate::error::{Error, IoContext, Result};
 
 /// Unpacks the archive `title`; `target` must exist and be empty.
@@ -102,7 +102,7 @@ fn parent(target: &Path, name: &Path) -> Result<PathBuf> {
 fn whiteout(target: &Path, name: &Path, hidden: &[u8]) -> Result<()> {
     let directory = parent(target, name)?;
     if hidden == b".wh..opq" {
-        return rustix::fs::setxattr(&directory, "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
+        return rustix::fs::setxattr(&directory, OPAQUE, b"y", rustix::fs::XattrFlags::empty())
             .at("mark as opaque", &directory);
     }
     let path = directory.join(std::ffi::OsStr::from_bytes(hidden));
@@ -204,7 +204,13 @@ mod tests {
         let gone = dir.path().join("a/gone").symlink_metadata().unwrap();
         assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
         let mut value = [0; 8];
-        assert_eq!(rustix::fs::lgetxattr(dir.path().join("b"), "trusted.overlay.opaque", &mut value[..]), Ok(1));
+        assert_eq!(rustix::fs::lgetxattr(dir.path().join("b"), OPAQUE, &mut value[..]), Ok(1));
+        // And back again.
+        let mut writer = TarWriter::new(Vec::new());
+        writer.tree("", dir.path()).unwrap();
+        let bytes = writer.finish().unwrap();
+        let names: Vec<_> = Archive::new(&bytes[..]).entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+        assert_eq!(names, ["a", "a/.wh.gone", "b", "b/.wh..wh..opq"]);
     }
 
     #[test]

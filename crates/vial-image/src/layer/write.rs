@@ -1,7 +1,9 @@
 //! Writes archives whose bytes depend on nothing but their content.
 //!
 //! Names are sorted, every time is [`EPOCH`], owners have numbers and no names. What stays: modes, owners, links,
-//! devices and the extended attributes that change how a program runs.
+//! devices and the extended attributes that change how a program runs. What overlayfs writes for a removed file or a
+//! replaced directory (kernel doc filesystems/overlayfs, "whiteouts and opaque directories") becomes what the OCI image
+//! spec has for it, `.wh.NAME` and `.wh..wh..opq`; unpacking turns it back.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -19,7 +21,9 @@ use crate::error::{IoContext, Result};
 pub(crate) const EPOCH: u64 = 1_767_225_600;
 
 /// Extended attributes that a layer keeps.
-const KEPT_ATTRIBUTES: [&str; 3] = ["security.capability", "trusted.overlay.opaque", "user.overlay.opaque"];
+const KEPT_ATTRIBUTES: [&str; 1] = ["security.capability"];
+/// On a directory that hides those below it.
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// A deterministic archive in the making.
 pub(crate) struct TarWriter<W: Write> {
@@ -73,6 +77,9 @@ impl<W: Write> TarWriter<W> {
             let metadata = path.symlink_metadata().at("read", &path)?;
             self.entry(&path, &name, &metadata, links)?;
             if metadata.is_dir() {
+                if rustix::fs::lgetxattr(&path, OPAQUE, &mut [0; 8][..]).is_ok() {
+                    self.file(name.join(".wh..wh..opq"), 0o644, 0, io::empty())?;
+                }
                 self.walk(&name, &path, links)?;
             }
         }
@@ -83,6 +90,11 @@ impl<W: Write> TarWriter<W> {
         let kind = metadata.file_type();
         if kind.is_socket() {
             return Ok(());
+        }
+        if kind.is_char_device() && metadata.rdev() == 0 {
+            let mut hidden = OsStr::new(".wh.").to_owned();
+            hidden.push(name.file_name().unwrap_or_default());
+            return self.file(name.with_file_name(hidden), 0o644, 0, io::empty());
         }
         let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
         if !kind.is_dir() && metadata.nlink() > 1 {
