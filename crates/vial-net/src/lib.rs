@@ -1,1 +1,16 @@
-//! Netlink and sockets inside other network namespaces
+//! Netlink and sockets inside other network namespaces.
+//!
+//! [`wish`] says what a network is to look like (pure), [`apply()`] brings it about, [`Inside`] opens sockets in the
+//! network namespace of a process. Nothing here ever touches the network namespace of the caller's other threads.
+
+mod apply;
+mod error;
+mod link;
+mod namespace;
+mod socket;
+mod sysctl;
+pub mod wish;
+
+pub use apply::{NETNS, apply};
+pub use error::NetError;
+pub use socket::Inside;

@@ -14,6 +14,10 @@ use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vial_rpc::Channel;
 
+mod namespace;
+
+pub use namespace::NamespaceMaker;
+
 /// Paths inside every sandbox.
 pub mod inside {
     /// The node image store, read-only.

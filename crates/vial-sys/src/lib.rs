@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod process;
 pub mod pty;
 pub mod session;
+pub mod socket;
 pub mod tree;
 
 pub use error::{During, SysError};

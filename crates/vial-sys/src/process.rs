@@ -1,6 +1,6 @@
 //! Forking, descriptors and ends of processes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
@@ -59,23 +59,25 @@ fn close_range(first: u32, flags: u32) -> std::io::Result<()> {
     }
 }
 
-/// Puts `fd` at descriptor number `number` as well, inherited by exec. What was there before is closed.
+/// Puts a copy of `fd` at descriptor number `number`, inherited by exec. What was there before is closed.
 ///
 /// # Errors
 /// When there are too many descriptors.
 pub fn place(fd: impl AsFd, number: i32) -> Result<(), SysError> {
-    use std::os::fd::AsRawFd;
-    let from = fd.as_fd().as_raw_fd();
-    if from == number {
-        return rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
-            .during(|| format!("keep descriptor {number} over exec"));
-    }
-    // SAFETY: two integers; the new number is meant for the program that is exec'ed next (or is one of 0 to 2, which
-    // no OwnedFd of this process owns).
-    match unsafe { libc::dup2(from, number) } {
+    // SAFETY: two integers; `number` is one of 0 to 2, or meant for the program that is exec'ed next: the callers keep
+    // no owner of it in this process ([`move_above`] takes those out of the way that could be there).
+    match unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) } {
         -1 => Err(std::io::Error::last_os_error()).during(|| format!("put a descriptor at {number}")),
         _ => Ok(()),
     }
+}
+
+/// A copy of `fd`, close-on-exec, at a number above `above`: out of the way of what is placed for the next program.
+///
+/// # Errors
+/// When there are too many descriptors.
+pub fn move_above(fd: impl AsFd, above: i32) -> Result<OwnedFd, SysError> {
+    rustix::io::fcntl_dupfd_cloexec(fd, above + 1).during(|| format!("copy a descriptor above {above}"))
 }
 
 /// How a process ended.
@@ -119,6 +121,22 @@ pub fn wait(pid: i32) -> Result<(), SysError> {
 /// When there are too many descriptors.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd), SysError> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(|| "make a pipe".to_owned())
+}
+
+/// Becomes the leader of a new session, without a terminal.
+///
+/// # Errors
+/// When it leads a process group already.
+pub fn new_session() -> Result<(), SysError> {
+    rustix::process::setsid().map(drop).during(|| "start a session".to_owned())
+}
+
+/// Sets the host name of the UTS namespace.
+///
+/// # Errors
+/// Without privilege, or when it is longer than 64 bytes.
+pub fn set_host_name(name: &str) -> Result<(), SysError> {
+    rustix::system::sethostname(name.as_bytes()).during(|| format!("set the host name {name}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,55 @@
+//! Kernel settings of a network namespace, written from a thread inside it (/proc/sys/net shows the namespace of
+//! whoever looks it up).
+
+use std::path::Path;
+
+use crate::NetError;
+use crate::error::During;
+
+/// No duplicate address detection: a fresh address is usable at once, and nobody else is there.
+const NO_DAD: [&str; 4] = [
+    "ipv6/conf/all/accept_dad=0",
+    "ipv6/conf/default/accept_dad=0",
+    "ipv6/conf/all/dad_transmits=0",
+    "ipv6/conf/default/dad_transmits=0",
+];
+
+/// Of the sandbox's own namespace: it only switches, so its rules never see what nodes say to each other.
+const SANDBOX: [&str; 5] = [
+    "ipv4/ip_forward=0",
+    "ipv6/conf/all/forwarding=0",
+    "bridge/bridge-nf-call-iptables=0",
+    "bridge/bridge-nf-call-ip6tables=0",
+    "bridge/bridge-nf-call-arptables=0",
+];
+
+/// Of a node: routes between pods, and the rules of kube-proxy see bridged traffic of pods, too.
+const NODE: [&str; 7] = [
+    "ipv4/ip_forward=1",
+    "ipv6/conf/all/forwarding=1",
+    "ipv6/conf/default/forwarding=1",
+    "ipv4/conf/all/rp_filter=0",
+    "ipv4/conf/default/rp_filter=0",
+    "bridge/bridge-nf-call-iptables=1",
+    "bridge/bridge-nf-call-ip6tables=1",
+];
+
+/// Sets up the calling thread's namespace as a sandbox's own.
+pub(crate) fn sandbox() -> Result<(), NetError> {
+    NO_DAD.iter().chain(&SANDBOX).try_for_each(|setting| write(setting))
+}
+
+/// Sets up the calling thread's namespace as a node's.
+pub(crate) fn node() -> Result<(), NetError> {
+    NO_DAD.iter().chain(&NODE).try_for_each(|setting| write(setting))
+}
+
+/// Writes `path=value`; a setting this kernel does not have (no IPv6, no br_netfilter) is left out.
+fn write(setting: &str) -> Result<(), NetError> {
+    let Some((name, value)) = setting.split_once('=') else { return Ok(()) };
+    let path = Path::new("/proc/sys/net").join(name);
+    if !path.exists() {
+        return Ok(());
+    }
+    std::fs::write(&path, value).during(|| format!("write {value} to {}", path.display()))
+}

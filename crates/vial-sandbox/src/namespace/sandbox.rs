@@ -1,0 +1,104 @@
+//! A living sandbox of namespaces.
+//!
+//! # Invariants
+//! Nothing here holds a namespace: the process is held by a pidfd, which keeps nothing alive, and sockets are made in
+//! threads that end at once. Sockets that were handed out do keep the network namespace: whoever holds them closes them
+//! when [`Sandbox::ended`] resolves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use vial_net::{Inside, NetError};
+use vial_node::init::SOCKET;
+use vial_rpc::Channel;
+use vial_sys::identity::{Identity, Process};
+
+use super::{agent_socket, error, failed, sweep};
+use crate::{Sandbox, SandboxError, SandboxSpec};
+
+pub(super) struct NamespaceSandbox {
+    spec: SandboxSpec,
+    identity: Identity,
+    process: Arc<Process>,
+    inside: Inside,
+}
+
+impl NamespaceSandbox {
+    pub(super) fn new(spec: SandboxSpec, (identity, process): (Identity, Process)) -> Self {
+        let process = Arc::new(process);
+        Self { spec, identity, inside: Inside::of(Arc::clone(&process)), process }
+    }
+
+    async fn connect(&self, what: String, path: std::path::PathBuf) -> Result<Channel, SandboxError> {
+        let connected = vial_rpc::connect(&path).await;
+        connected.map_err(|cause| error(&format!("cannot reach {what}"), &self.spec.name, io::Error::other(cause)))
+    }
+
+    fn net<T>(&self, operation: String, result: Result<T, NetError>) -> Result<T, SandboxError> {
+        result.map_err(|cause| {
+            error(&operation, &self.spec.name, io::Error::new(cause.source.kind(), cause.line()))
+        })
+    }
+
+    /// Resolves when the pidfd gets readable, which is when the process has ended (pidfd_open(2)).
+    async fn gone(&self) -> io::Result<()> {
+        let fd = self.process.duplicate().map_err(|error| error.source)?;
+        let fd: AsyncFd<OwnedFd> = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        fd.readable().await?.retain_ready();
+        Ok(())
+    }
+}
+
+impl Sandbox for NamespaceSandbox {
+    fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>> {
+        self.connect("the first process".to_owned(), self.spec.run_dir.join(SOCKET)).boxed()
+    }
+
+    fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>> {
+        self.connect(format!("the agent of {container}"), agent_socket(&self.spec.run_dir, container)).boxed()
+    }
+
+    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpStream, SandboxError>> {
+        async move { self.net(format!("cannot dial {address}"), self.inside.dial(address).await) }.boxed()
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpListener, SandboxError>> {
+        async move { self.net(format!("cannot listen at {address}"), self.inside.listen(address).await) }.boxed()
+    }
+
+    fn bind_udp(&self, address: SocketAddr) -> BoxFuture<'_, Result<UdpSocket, SandboxError>> {
+        async move { self.net(format!("cannot bind UDP {address}"), self.inside.bind_udp(address).await) }.boxed()
+    }
+
+    fn pid(&self) -> u32 {
+        self.identity.pid
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        async move {
+            let name = &self.spec.name;
+            self.process.kill().map_err(|cause| failed("cannot end the sandbox", name, cause))?;
+            self.gone().await.map_err(|cause| error("cannot end the sandbox", name, cause))?;
+            sweep::sweep(name.clone(), self.spec.run_dir.clone()).await
+        }
+        .boxed()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(error) = self.gone().await {
+                // Out of descriptors; telling an end that was not seen would be worse than waiting.
+                tracing::error!(sandbox = self.spec.name, %error, "cannot watch the first process");
+                std::future::pending::<()>().await;
+            }
+        }
+        .boxed()
+    }
+}
