@@ -100,7 +100,7 @@ impl Chroot {
         let dev = self.root.join("dev");
         plan.mount("tmpfs", &dev, MountFlags::NOSUID, "mode=755")?;
         for device in DEVICES {
-            plan.add("create a device's place in", &dev.join(device), |target| Act::File(target))?;
+            plan.add("create a device's place in", &dev.join(device), Act::File)?;
             plan.bind(&Path::new("/dev").join(device), &dev.join(device), false)?;
         }
         for (name, target) in [("fd", c"/proc/self/fd"), ("stdin", c"/proc/self/fd/0"), ("stdout", c"/proc/self/fd/1"), ("stderr", c"/proc/self/fd/2")] {
@@ -239,6 +239,7 @@ mod tests {
     use std::process::Stdio;
 
     /// A root that shows the host's programs and nothing else; `None` without privilege.
+    #[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
     fn root() -> Option<(tempfile::TempDir, Chroot)> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped, because making namespaces takes root");

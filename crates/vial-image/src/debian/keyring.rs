@@ -126,6 +126,8 @@ fn valid_at(created: u32, own: &[&Signature], made: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pgp::composed::{ArmorOptions, KeyType, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder};
+    use pgp::types::{Password, SigningKey};
 
     #[test]
     fn debians_keys_are_the_documented_ones() {
@@ -138,6 +140,58 @@ mod tests {
                 assert!(readme.contains(&format!("{:X}", subkey.fingerprint())), "{:X}", subkey.fingerprint());
             }
         }
+    }
+
+    /// A key with a subkey: who may sign is said by the flags.
+    fn key(primary_signs: bool, subkey_signs: bool) -> SignedSecretKey {
+        let mut subkey = SubkeyParamsBuilder::default();
+        subkey.key_type(KeyType::Ed25519Legacy).can_sign(subkey_signs).can_authenticate(!subkey_signs);
+        let mut params = SecretKeyParamsBuilder::default();
+        params.key_type(KeyType::Ed25519Legacy).can_certify(true).can_sign(primary_signs).primary_user_id("Test <test@localhost>".into());
+        params.subkeys(vec![subkey.build().unwrap()]).build().unwrap().generate(rand::thread_rng()).unwrap()
+    }
+
+    fn sign(text: &str, by: &impl SigningKey) -> Vec<u8> {
+        let signed = CleartextSignedMessage::sign(rand::thread_rng(), text, by, &Password::empty()).unwrap();
+        signed.to_armored_bytes(ArmorOptions::default()).unwrap()
+    }
+
+    fn keyring(key: &SignedSecretKey) -> Keyring {
+        let public = SignedPublicKey::from(key.clone()).to_armored_bytes(ArmorOptions::default()).unwrap();
+        Keyring::parse("test", &public).unwrap()
+    }
+
+    #[test]
+    fn only_keys_that_are_for_signing_count() {
+        let text = "Suite: test\n- dashed\n";
+        for (primary_signs, subkey_signs) in [(true, false), (false, true)] {
+            let key = key(primary_signs, subkey_signs);
+            let keyring = keyring(&key);
+            assert_eq!(keyring.open("x", &sign(text, &key.primary_key)).is_ok(), primary_signs);
+            assert_eq!(keyring.open("x", &sign(text, &key.secret_subkeys[0].key)).is_ok(), subkey_signs);
+        }
+    }
+
+    #[test]
+    fn gives_back_the_signed_text_and_nothing_else() {
+        let (key, text) = (key(true, false), "Suite: test\n- dashed\nend");
+        let signed = sign(text, &key.primary_key);
+        assert_eq!(keyring(&key).open("x", &signed).unwrap(), text);
+        let after = [signed.as_slice(), b"Suite: other\n"].concat();
+        assert!(keyring(&key).open("x", &after).is_err());
+    }
+
+    #[test]
+    fn a_revoked_or_expired_key_does_not_count() {
+        let key = key(true, false);
+        let signed = sign("Suite: test\n", &key.primary_key);
+        let mut keyring = keyring(&key);
+        let certification = keyring.keys[0].details.users[0].signatures[0].clone();
+        keyring.keys[0].details.revocation_signatures.push(certification);
+        let error = keyring.open("x", &signed).unwrap_err().to_string();
+        assert!(error.contains("is expired or revoked"), "{error}");
+        assert!(!valid_at(100, &[], 99), "a signature older than its key");
+        assert!(valid_at(100, &[], u64::MAX), "no expiration is for ever");
     }
 
     #[test]

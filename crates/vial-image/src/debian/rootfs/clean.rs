@@ -29,6 +29,10 @@ const REMOVED: &[&str] = &[
     "etc/shadow-",
     "etc/gshadow-",
     "etc/.pwd.lock",
+    // links of the kernel's package to an initramfs that is not made and to the kernel before the first one
+    "initrd.img",
+    "initrd.img.old",
+    "vmlinuz.old",
     // identities: every node gets its own
     "etc/machine-id",
     "etc/hostname",
