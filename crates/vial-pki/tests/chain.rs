@@ -1,4 +1,5 @@
 //! The certificates as a TLS library sees them: rustls' verifier accepts the right use and refuses the wrong one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -121,7 +121,7 @@ impl FromStr for Size {
             fraction.parse().map_err(|_| syntax())?
         };
         let part = fraction * u128::from(factor);
-        if part % scale != 0 {
+        if !part.is_multiple_of(scale) {
             return Err(SizeError::Fraction { text: owned() });
         }
         let bytes = u128::from(whole) * u128::from(factor) + part / scale;

@@ -1,4 +1,5 @@
 //! `docs/examples/vial.yaml` shows every field and is a cluster; the committed schema is the present one's.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

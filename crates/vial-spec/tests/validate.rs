@@ -1,4 +1,5 @@
 //! What a file that can be read means, and what is said of one that cannot be a cluster.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
 use std::path::Path;
@@ -113,7 +114,10 @@ fn the_command_line_wins() {
 fn the_control_plane_is_reserved_while_there_are_workers() {
     let role = "node-role.kubernetes.io/control-plane";
     let reserved = format!("{role}=:NoSchedule");
-    assert_eq!(taints(node(&spec(""), "cp-1")), [reserved.clone()]);
+    assert_eq!(
+        taints(node(&spec(""), "cp-1")),
+        std::slice::from_ref(&reserved)
+    );
     assert_eq!(node(&spec(""), "cp-1").labels[role], "");
     assert_eq!(taints(node(&spec("workers: 0"), "cp-1")), [""; 0]);
     assert_eq!(

@@ -23,10 +23,24 @@ enum Node {
     List(Vec<Spanned<Node>>),
 }
 
-/// The place of the field, or of the nearest one above it that is written.
-pub(crate) fn locate(text: &str, path: &FieldPath) -> Option<Position> {
-    // Errors are rare and files are short: the text is read again for each one.
-    let mut node: &Node = &serde_saphyr::from_str(text).ok()?;
+/// Knows where the fields of a text stand.
+///
+/// Made when the first problem is found: most files have none.
+pub(crate) struct Places(Option<Node>);
+
+impl Places {
+    pub(crate) fn of(text: &str) -> Self {
+        Places(serde_saphyr::from_str(text).ok())
+    }
+
+    /// The place of the field, or of the nearest one above it that is written.
+    pub(crate) fn find(&self, path: &FieldPath) -> Option<Position> {
+        find(self.0.as_ref()?, path)
+    }
+}
+
+fn find(root: &Node, path: &FieldPath) -> Option<Position> {
+    let mut node = root;
     let mut place: Option<Location> = None;
     for segment in path.segments() {
         let next = match (node, segment) {
@@ -120,7 +134,7 @@ mod tests {
     #[test]
     fn fields_are_found_where_they_are_written() {
         let text = "a: 1\nb:\n  c:\n    - x\n    - d: [1, 2]\n      e: ~\n";
-        let at = |path: FieldPath| locate(text, &path).map(|p| (p.line, p.column));
+        let at = |path: FieldPath| Places::of(text).find(&path).map(|p| (p.line, p.column));
         let root = FieldPath::root();
         assert_eq!(at(root.key("a")), Some((1, 1)));
         assert_eq!(at(root.key("b").key("c")), Some((3, 3)));

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use crate::{Cni, IpFamily};
 
 pub use either::{CidrList, ManifestEntry, Scalar, TaintEntry, Workers};
+pub(crate) use locate::Places;
 pub use parse::ParseError;
 pub(crate) use parse::Source;
 pub use schema::schema;

@@ -5,8 +5,7 @@ use std::fmt;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::File;
-use super::locate::{Position, locate};
-use crate::validate::FieldPath;
+use super::locate::Places;
 use crate::{cidr, names};
 
 /// The text is not YAML, or not of the form of a `vial.yaml`.
@@ -62,9 +61,9 @@ impl PartialEq for Source {
 }
 
 impl Source {
-    /// Where the field, or what is there of its path, is written.
-    pub(crate) fn position(&self, path: &FieldPath) -> Option<Position> {
-        locate(&self.text, path)
+    /// Where the fields stand in the text.
+    pub(crate) fn places(&self) -> Places {
+        Places::of(&self.text)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Everything that is wrong with a file, collected.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use super::FieldPath;
-use crate::file::Source;
+use crate::file::{Places, Source};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,7 @@ impl std::error::Error for ValidationErrors {}
 /// Collects problems while a file is checked.
 pub(super) struct Problems {
     source: Source,
+    places: OnceCell<Places>,
     list: Vec<Problem>,
 }
 
@@ -60,6 +62,7 @@ impl Problems {
     pub(super) fn new(source: Source) -> Self {
         Problems {
             source,
+            places: OnceCell::new(),
             list: Vec::new(),
         }
     }
@@ -76,7 +79,8 @@ impl Problems {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        let position = self.source.position(path).map(|at| (at.line, at.column));
+        let places = self.places.get_or_init(|| self.source.places());
+        let position = places.find(path).map(|at| (at.line, at.column));
         self.list.push(Problem {
             path: path.to_string(),
             position,
