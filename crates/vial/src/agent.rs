@@ -4,7 +4,7 @@ use vial_keeper::api::ClusterStatus;
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::{Channel, Status};
 
-use crate::context::{Context, keeper_error};
+use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::near;
 
@@ -40,7 +40,8 @@ impl Container {
 /// # Errors
 /// When there is no such cluster or node; near names are told.
 pub(crate) async fn node_status(context: &Context, cluster: &str, node: &str) -> Result<ClusterStatus> {
-    let status = context.keeper(cluster).await?.status().await.map_err(|error| keeper_error(cluster, error))?;
+    let client = context.keeper(cluster).await?;
+    let status = context.status(cluster, &client).await?;
     let names: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
     if names.contains(&node) {
         return Ok(status);

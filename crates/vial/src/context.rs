@@ -1,7 +1,8 @@
 //! What every command gets: how to speak, where vial's files are, who is asking.
 
 use vial_engine::paths::Paths;
-use vial_keeper::client::Client;
+use vial_keeper::api::ClusterStatus;
+use vial_keeper::client::{Client, ClientError};
 
 use crate::error::{Code, Error, Result};
 use crate::near;
@@ -43,6 +44,14 @@ impl Context {
         }
     }
 
+    /// The state of the cluster behind `client`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer, or the cluster went away meanwhile.
+    pub(crate) async fn status(&self, name: &str, client: &Client) -> Result<ClusterStatus> {
+        client.status().await.map_err(|error| keeper_error(name, error))?.ok_or_else(|| self.no_cluster(name))
+    }
+
     /// There is no cluster `name`.
     pub(crate) fn no_cluster(&self, name: &str) -> Error {
         let names = vial_engine::record::names(&self.paths).unwrap_or_default();
@@ -60,12 +69,34 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         .map_err(|error| Error::new(Code::BadInput, format!("not the name of a cluster: {error}")))
 }
 
-/// The keeper of `name` could not be asked.
-pub(crate) fn keeper_error(name: &str, error: vial_keeper::Error) -> Error {
-    let (code, hint) = (Code::from_u8(error.code()), error.hint());
-    let error = Error::caused(format!("cluster `{name}`"), error);
-    let error = if code == Code::Failed { error } else { error.with_code(code) };
-    error.maybe_hint(hint)
+/// The keeper of `name` could not be asked, or refused.
+pub(crate) fn keeper_error(name: &str, error: ClientError) -> Error {
+    match error {
+        ClientError::Refused { status, message } => {
+            let code = match status {
+                400 | 422 => Code::BadInput,
+                403 => Code::NotPermitted,
+                404 => Code::NotFound,
+                409 | 423 => Code::Conflict,
+                507 => Code::NoSpace,
+                _ => Code::Failed,
+            };
+            let message = message.trim();
+            let error = Error::new(code, if message.is_empty() { format!("the keeper refused ({status})") } else { message.to_owned() });
+            match status {
+                503 => error.hint(format!("{} starts it", command_line("up", name))),
+                _ => error,
+            }
+        }
+        ClientError::Engine(error) => {
+            let hint = error.hint();
+            let message = error.to_string();
+            Error::caused(message, error).maybe_hint(hint)
+        }
+        ClientError::Talk { .. } => Error::caused(error.to_string(), error)
+            .hint("try it again: a keeper that died is started anew, the cluster lives on without it"),
+        ClientError::Start { .. } => Error::caused(error.to_string(), error),
+    }
 }
 
 /// How to write a command for the cluster `name`: the default name is left out.
@@ -98,6 +129,18 @@ mod tests {
         let error = context.require_root("make a cluster").unwrap_err();
         assert_eq!((error.exit_code(), error.line().as_deref()), (4, Some("only root can make a cluster")));
         assert!(error.hints()[0].contains("sudo"));
+    }
+
+    #[test]
+    fn what_a_keeper_refuses_keeps_its_words() {
+        let refused = |status| keeper_error("dev", ClientError::Refused { status, message: "cluster dev is stopped\n".into() });
+        assert_eq!(refused(409).exit_code(), 5);
+        assert_eq!(refused(503).line().as_deref(), Some("cluster dev is stopped"));
+        assert_eq!(refused(503).hints(), ["`vial up dev` starts it"]);
+        let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let error = keeper_error("dev", ClientError::Talk { cluster: "dev".into(), source });
+        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.line().unwrap(), "cannot talk to the keeper of cluster dev: permission denied");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io;
 use crate::kubeconfig;
 
 /// The result of a command.
-pub(crate) type Result<T = Exit> = std::result::Result<T, Error>;
+pub(crate) type Result<T = Exit, E = Error> = std::result::Result<T, E>;
 
 /// How a command that did its work ends the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

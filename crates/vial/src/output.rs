@@ -33,7 +33,7 @@ pub(crate) struct OutputArgs {
 /// Something that can be printed in every [`Format`].
 pub(crate) trait Report {
     /// What JSON and YAML show.
-    type Data: Serialize;
+    type Data: Serialize + ?Sized;
 
     /// For programs.
     fn data(&self) -> &Self::Data;
@@ -55,16 +55,16 @@ pub(crate) fn print<R: Report>(ui: &Ui, format: Format, report: &R) -> Result<()
 }
 
 /// Pretty JSON, closed by a newline.
-pub(crate) fn json(data: &impl Serialize) -> Result<String> {
+pub(crate) fn json(data: &(impl Serialize + ?Sized)) -> Result<String> {
     serde_json::to_string_pretty(data)
         .map(|text| text + "\n")
         .map_err(|error| Error::caused("cannot write the answer as JSON", error).with_code(Code::Failed))
 }
 
 /// YAML, closed by a newline.
-pub(crate) fn yaml(data: &impl Serialize) -> Result<String> {
+pub(crate) fn yaml(data: &(impl Serialize + ?Sized)) -> Result<String> {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    let mut text = serde_saphyr::to_string_with_options(data, options)
+    let mut text = serde_saphyr::to_string_with_options(&data, options)
         .map_err(|error| Error::caused("cannot write the answer as YAML", error).with_code(Code::Failed))?;
     if !text.ends_with('\n') {
         text.push('\n');

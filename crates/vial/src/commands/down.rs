@@ -91,6 +91,11 @@ async fn down(context: &Context, name: &str, client: &Client) -> Result<()> {
         }
     }
     drop(progress);
+    // Only when its keeper has ended is the name free and nothing left.
+    tokio::select! {
+        () = client.gone() => {}
+        () = interrupt::signal() => {}
+    }
     let ui = &context.ui;
     ui.status(format!("{} cluster {name} is gone", ui.paint_err(Style::Good, "✓")));
     for path in changed {

@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, args: KubectlArgs) -> Result {
     context.require_root("read a cluster's keys")?;
     let name = &args.cluster.cluster;
     let client = context.keeper(name).await?;
-    let status = client.status().await.map_err(|error| keeper_error(name, error))?;
+    let status = context.status(name, &client).await?;
     let access = access(client.access().await.map_err(|error| keeper_error(name, error))?);
 
     let kubectl = find_kubectl(&context.paths.home, &status.node_image_digest)?;

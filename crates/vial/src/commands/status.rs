@@ -7,7 +7,7 @@ use vial_keeper::api::{ClusterStatus, ComponentStatus, NodeStatus};
 
 use super::ls;
 use crate::cli::ClusterName;
-use crate::context::{Context, keeper_error};
+use crate::context::Context;
 use crate::error::{Exit, Result};
 use crate::output::{self, OutputArgs, Report};
 use crate::ui::{Cell, Style, Table, Ui};
@@ -28,7 +28,8 @@ pub(crate) struct StatusArgs {
 pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result {
     context.require_root("see a cluster")?;
     let name = &args.cluster.name;
-    let status = context.keeper(name).await?.status().await.map_err(|error| keeper_error(name, error))?;
+    let client = context.keeper(name).await?;
+    let status = context.status(name, &client).await?;
     output::print(&context.ui, args.output.output, &Status(status))?;
     Ok(Exit::OK)
 }

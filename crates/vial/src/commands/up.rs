@@ -172,7 +172,7 @@ async fn make(
     let name = spec.name.clone();
     ensure_image(context, &spec, progress).await?;
     let client = Client::start(&context.paths, &name).await.map_err(|error| keeper_error(&name, error))?;
-    let mut events = std::pin::pin!(client.up(UpRequest { spec }).await.map_err(|error| keeper_error(&name, error))?);
+    let mut events = std::pin::pin!(client.up(&UpRequest { spec }).await.map_err(|error| keeper_error(&name, error))?);
     let deadline = tokio::time::sleep(args.timeout);
     tokio::pin!(deadline);
     let status = loop {

@@ -87,7 +87,7 @@ pub(super) fn network(root: bool) -> Vec<Finding> {
     if !root {
         return vec![Finding::info("network", "not tried: only root can make a network namespace")];
     }
-    // Of its own, because a thread cannot be trusted with the old namespace again.
+    // A thread of its own, because a thread cannot be trusted with the old namespace again.
     let tried = std::thread::spawn(|| {
         vial_sys::namespace::unshare(vial_sys::namespace::UnshareFlags::NEWNET).map(|()| try_network())
     });
@@ -140,7 +140,7 @@ fn new_link(kind: &str) -> rustix::io::Result<()> {
     let mut info = Vec::new();
     attribute(&mut info, IFLA_INFO_KIND, kind.as_bytes());
     attribute(&mut body, IFLA_LINKINFO, &info);
-    acknowledged(netlink::ROUTE, RTM_NEWLINK, NLM_F_CREATE_EXCL, &body)
+    acknowledged(None, RTM_NEWLINK, NLM_F_CREATE_EXCL, &body)
 }
 
 /// Asks nfnetlink for the generation of the rules: only nf_tables answers that.
@@ -148,14 +148,14 @@ fn nf_tables_generation() -> rustix::io::Result<()> {
     const NFNL_SUBSYS_NFTABLES: u16 = 10;
     const NFT_MSG_GETGEN: u16 = 16;
     // struct nfgenmsg: family, version, resource id.
-    acknowledged(netlink::NETFILTER, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &[0, 0, 0, 0])
+    acknowledged(Some(netlink::NETFILTER), NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &[0, 0, 0, 0])
 }
 
-/// One netlink(7) request with an acknowledgement; its error is ours.
-fn acknowledged(protocol: rustix::net::Protocol, kind: u16, flags: u16, body: &[u8]) -> rustix::io::Result<()> {
+/// One netlink(7) request with an acknowledgement; its error is ours. No protocol is NETLINK_ROUTE, which is 0.
+fn acknowledged(protocol: Option<rustix::net::Protocol>, kind: u16, flags: u16, body: &[u8]) -> rustix::io::Result<()> {
     const NLM_F_REQUEST_ACK: u16 = 1 | 4;
     const NLMSG_ERROR: u16 = 2;
-    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, Some(protocol))?;
+    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, protocol)?;
     let timeout = Some(Duration::from_secs(5));
     rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, timeout)?;
     let length = u32::try_from(16 + body.len()).map_err(|_| rustix::io::Errno::INVAL)?;

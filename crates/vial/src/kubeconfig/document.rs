@@ -201,7 +201,7 @@ mod tests {
         Access { server: "https://127.0.0.1:45671".into(), ca: "CA".into(), certificate: "CERT".into(), key: "KEY".into() }
     }
 
-    const KUBECTL: &str = indoc::indoc! {r#"
+    const KUBECTL: &str = indoc::indoc! {r##"
         apiVersion: v1
         clusters:
         - cluster:
@@ -230,7 +230,7 @@ mod tests {
               command: aws
               env: null
               provideClusterInfo: false
-    "#};
+    "##};
 
     #[test]
     fn merge_adds_three_entries_and_makes_the_context_current() {

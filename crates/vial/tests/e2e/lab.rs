@@ -1,0 +1,333 @@
+//! The fixture: a cluster of its own for each test, gone at its end, and the questions tests ask of it.
+//!
+//! Clusters live below `$VIAL_TEST_HOME`, which holds a built node image (`cargo xtask test` sees to it). Labs take
+//! turns: two cores do not carry several clusters at once, and what the host looks like must be one lab's doing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Clusters of one test.
+pub(crate) struct Lab {
+    _turn: MutexGuard<'static, ()>,
+    dir: tempfile::TempDir,
+    home: PathBuf,
+    run: PathBuf,
+    names: Vec<String>,
+    before: Host,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+        Self {
+            code: code.unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Its stdout, without the last newline.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.stdout.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).expect("JSON")
+    }
+}
+
+impl Lab {
+    /// Waits for its turn; the clusters it may make are named.
+    pub(crate) fn new(names: &[&str]) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let home = std::env::var_os("VIAL_TEST_HOME").map(PathBuf::from).unwrap_or_else(|| {
+            let home = std::env::var_os("HOME").expect("a home directory");
+            PathBuf::from(home).join(".cache/vial-test")
+        });
+        assert!(home.join("images/index.json").is_file(), "no node image in {}: run the tests by `cargo xtask test`", home.display());
+        let lab = Self {
+            _turn: turn,
+            dir: tempfile::tempdir().expect("a directory"),
+            run: PathBuf::from(format!("/run/vial-test-{}", std::process::id())),
+            home,
+            names: names.iter().map(ToString::to_string).collect(),
+            before: Host::look(),
+        };
+        for name in &lab.names {
+            lab.vial(["down", name]);
+        }
+        lab
+    }
+
+    /// A lab with one cluster that is up.
+    pub(crate) fn up(name: &str, flags: &[&str]) -> Self {
+        let lab = Self::new(&[name]);
+        lab.vial([&["up", name], flags].concat()).ok();
+        lab
+    }
+
+    /// The vial binary with this lab's directories.
+    pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vial"));
+        command.args(args).env("VIAL_HOME", &self.home).env("VIAL_RUN", &self.run);
+        command.env("KUBECONFIG", self.kubeconfig()).env_remove("VIAL_CLUSTER").stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn vial(&self, args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Ran {
+        Ran::of(self.command(args).output().expect("vial runs"))
+    }
+
+    /// With something on its standard input.
+    pub(crate) fn vial_with(&self, stdin: &[u8], args: &[&str]) -> Ran {
+        let mut command = self.command(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vial runs");
+        let mut input = child.stdin.take().expect("piped");
+        let stdin = stdin.to_vec();
+        let writer = std::thread::spawn(move || input.write_all(&stdin));
+        let ran = Ran::of(child.wait_with_output().expect("it ends"));
+        // A command that does not read all of its input is no failure of the test.
+        let _ = writer.join();
+        ran
+    }
+
+    pub(crate) fn kubectl(&self, cluster: &str, args: &[&str]) -> Ran {
+        self.vial([&["kubectl", "-c", cluster], args].concat())
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&self, cluster: &str, yaml: &str) {
+        self.vial_with(yaml.as_bytes(), &["kubectl", "-c", cluster, "apply", "-f", "-"]).ok();
+    }
+
+    /// A command on a node.
+    pub(crate) fn exec(&self, cluster: &str, node: &str, argv: &[&str]) -> Ran {
+        self.vial([&["exec", "-c", cluster, node, "--"], argv].concat())
+    }
+
+    pub(crate) fn status(&self, cluster: &str) -> Value {
+        self.vial(["status", cluster, "-o", "json"]).json()
+    }
+
+    /// One component of a node, from the status.
+    #[track_caller]
+    pub(crate) fn component(&self, cluster: &str, node: &str, component: &str) -> Value {
+        let status = self.status(cluster);
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let node = nodes.iter().find(|one| one["name"] == node).expect("the node");
+        let components = node["components"].as_array().expect("components");
+        components.iter().find(|one| one["name"] == component).expect("the component").clone()
+    }
+
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, content).expect("written");
+        path.to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.run
+    }
+
+    /// What the host looked like before this lab.
+    pub(crate) fn before(&self) -> &Host {
+        &self.before
+    }
+
+    /// Nothing of any cluster of this lab is left, and the host is as it was.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self) {
+        self.before.assert_same(&Host::look());
+        for name in &self.names {
+            assert!(!self.home.join("clusters").join(name).exists(), "the directory of cluster {name} is left");
+        }
+        self.assert_nothing_runs();
+    }
+
+    /// No process, cgroup, socket or lock of this lab's clusters is left (their disks may be).
+    #[track_caller]
+    pub(crate) fn assert_nothing_runs(&self) {
+        assert!(!self.run.exists(), "left in {}: {:?}", self.run.display(), fs::read_dir(&self.run).map(|dir| dir.flatten().map(|entry| entry.path()).collect::<Vec<_>>()));
+        for name in &self.names {
+            let cgroups = cgroups_of(name);
+            assert!(cgroups.is_empty(), "cgroups are left: {cgroups:?}");
+            let left = processes_with(&self.home.join("bin").to_string_lossy(), name);
+            assert!(left.is_empty(), "processes are left: {left:?}");
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let ran = self.vial(["down", name]);
+            if std::thread::panicking() {
+                eprintln!("clean-up: down {name}: {}{}", ran.stdout, ran.stderr);
+            }
+        }
+    }
+}
+
+/// Asks again until it is so; there is nothing to wait on for what a test sees from outside.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Ok(value) => return value,
+            Err(seen) if begun.elapsed() > Duration::from_secs(90) => panic!("{what}: {seen}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// The cgroup directories of a cluster, in every hierarchy.
+pub(crate) fn cgroups_of(cluster: &str) -> Vec<PathBuf> {
+    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
+    roots.map(|root| root.join("vial").join(cluster)).filter(|path| path.exists()).collect()
+}
+
+fn processes_with(program: &str, argument: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.to_string_lossy().starts_with(program)))
+        .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+        .filter(|line| line.split('\0').any(|word| word == argument))
+        .collect()
+}
+
+/// Everything of the host that a sealed cluster must not touch.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Host {
+    addresses: String,
+    routes: String,
+    rules: String,
+    nft: String,
+    iptables: String,
+    etc: String,
+    mounts: String,
+    sysctls: String,
+    listeners: BTreeSet<String>,
+}
+
+impl Host {
+    pub(crate) fn look() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        // Tools that a bare machine may lack answer with their absence, which is the same before and after.
+        let run = |program: &str, args: &[&str]| {
+            let output = Command::new(program).args(args).output();
+            output.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        Self {
+            addresses: run("ip", &["-o", "address"]).lines().map(without_lifetime).collect::<Vec<_>>().join("\n") + &read("/proc/net/if_inet6"),
+            routes: run("ip", &["route", "show", "table", "all"]) + &run("ip", &["-6", "route", "show", "table", "all"]) + &read("/proc/net/route"),
+            rules: run("ip", &["rule"]) + &run("ip", &["-6", "rule"]),
+            nft: run("nft", &["list", "ruleset"]),
+            iptables: run("iptables-save", &[]) + &read("/proc/net/ip_tables_names"),
+            etc: listing(Path::new("/etc")),
+            mounts: read("/proc/self/mountinfo"),
+            sysctls: ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "net/ipv4/ip_forward", "kernel/hostname"]
+                .map(|name| format!("{name}={}", read(&format!("/proc/sys/{name}"))))
+                .concat(),
+            listeners: listeners(),
+        }
+    }
+
+    /// Everything but the listeners is byte-identical; those are too, except loopback ones of vial's own.
+    #[track_caller]
+    pub(crate) fn assert_same_but(&self, other: &Self, own: &[String]) {
+        let added: Vec<_> = other.listeners.difference(&self.listeners).filter(|one| !own.contains(one)).collect();
+        assert!(added.is_empty(), "new listeners on the host: {added:?}");
+        let gone: Vec<_> = self.listeners.difference(&other.listeners).collect();
+        assert!(gone.is_empty(), "listeners of the host are gone: {gone:?}");
+        assert_eq!(self.addresses, other.addresses);
+        assert_eq!(self.routes, other.routes);
+        assert_eq!(self.rules, other.rules);
+        assert_eq!(self.nft, other.nft);
+        assert_eq!(self.iptables, other.iptables);
+        assert_eq!(self.etc, other.etc);
+        assert_eq!(self.mounts, other.mounts);
+        assert_eq!(self.sysctls, other.sysctls);
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_same(&self, other: &Self) {
+        self.assert_same_but(other, &[]);
+    }
+}
+
+/// Lifetimes of addresses count down by themselves.
+fn without_lifetime(line: &str) -> String {
+    line.split("valid_lft").next().unwrap_or_default().to_owned()
+}
+
+/// Every file below a directory with size, mode and time of change.
+fn listing(dir: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    let mut text = String::new();
+    for path in entries {
+        if let Ok(facts) = fs::symlink_metadata(&path) {
+            text += &format!("{} {} {:o} {}.{}\n", path.display(), facts.size(), facts.mode(), facts.mtime(), facts.mtime_nsec());
+            if facts.is_dir() {
+                text += &listing(&path);
+            }
+        }
+    }
+    text
+}
+
+/// Addresses that something listens on, as /proc/net writes them: TCP in state 0A, UDP unconnected (07).
+fn listeners() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (table, state) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
+        let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            if fields.get(3) == Some(&state) {
+                found.insert(format!("{table} {}", fields[1]));
+            }
+        }
+    }
+    found
+}
+
+/// A loopback port as [`listeners`] writes it.
+pub(crate) fn loopback(port: u16) -> String {
+    format!("tcp 0100007F:{port:04X}")
+}

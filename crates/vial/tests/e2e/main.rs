@@ -1,0 +1,11 @@
+//! End to end: the vial binary, real clusters, a real kernel. Each test reads like a story told with [`lab::Lab`].
+
+mod bad_input;
+mod cluster;
+mod configured;
+mod families;
+mod interrupted;
+mod lab;
+mod sealed;
+mod side_by_side;
+mod workloads;
