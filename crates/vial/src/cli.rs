@@ -128,6 +128,8 @@ mod tests {
     #[test]
     fn help_is_as_reviewed() {
         let mut command = Cli::command().term_width(110);
+        // So that subcommands know by what they are called.
+        command.build();
         insta::assert_snapshot!("help", command.render_help());
         for name in ["up", "exec", "logs", "kubeconfig", "node-image"] {
             let help = command.find_subcommand_mut(name).unwrap().render_long_help();

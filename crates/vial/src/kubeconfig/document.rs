@@ -220,7 +220,7 @@ mod tests {
         preferences: {}
         extensions:
         - name: "yes"
-          extension: {when: "2024-01-01", time: "12:30:45", no: "no", empty: "", null: "null"}
+          extension: {when: "2024-01-01", time: "12:30:45", no: "no", empty: "", none: "null"}
         users:
         - name: prod
           user:

@@ -16,8 +16,6 @@ pub(crate) enum Style {
     Accent,
     /// Of less importance.
     Dim,
-    /// Of more importance.
-    Bold,
 }
 
 impl Style {
@@ -30,7 +28,6 @@ impl Style {
             Self::Warn => "33",
             Self::Accent => "36",
             Self::Dim => "2",
-            Self::Bold => "1",
         };
         if color && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
