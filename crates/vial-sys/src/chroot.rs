@@ -239,7 +239,6 @@ mod tests {
     use std::process::Stdio;
 
     /// A root that shows the host's programs and nothing else; `None` without privilege.
-    #[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
     fn root() -> Option<(tempfile::TempDir, Chroot)> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped, because making namespaces takes root");
