@@ -1,0 +1,8 @@
+//! The agent as a process of its own, spoken to as the keeper and the command line do.
+
+mod components;
+mod exec;
+mod first_process;
+mod lab;
+mod logs;
+mod probes;
