@@ -21,10 +21,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(Path::new(&home))?;
     let begin = Instant::now();
     let tell = |progress: Progress| {
-        let _ = writeln!(std::io::stderr(), "{:7.2} {progress:?}", begin.elapsed().as_secs_f32());
+        let _ = writeln!(
+            std::io::stderr(),
+            "{:7.2} {progress:?}",
+            begin.elapsed().as_secs_f32()
+        );
     };
     match vial_image::build(&store, &options, &tell).await {
-        Ok(image) => writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&image)?)?,
+        Ok(image) => writeln!(
+            std::io::stdout(),
+            "{}",
+            serde_json::to_string_pretty(&image)?
+        )?,
         Err(error) => {
             let hint = error.hint();
             let mut text = error.to_string();
@@ -33,7 +41,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 text = format!("{text}: {error}");
                 cause = error.source();
             }
-            writeln!(std::io::stderr(), "error: {text}\n hint: {}", hint.unwrap_or_default())?;
+            writeln!(
+                std::io::stderr(),
+                "error: {text}\n hint: {}",
+                hint.unwrap_or_default()
+            )?;
             std::process::exit(1);
         }
     }

@@ -1,7 +1,10 @@
 //! Builds vial's root file systems in a directory, to look at or to measure: `rootfs CACHE TARGET node|toolbox|node+vm`.
 //!
 //! sid's Release is accepted when it is expired (`VIAL_ALLOW_EXPIRED=1` for the others): mirrors of this machine may lag.
-#![expect(clippy::print_stdout, reason = "an example talks to its person directly")]
+#![expect(
+    clippy::print_stdout,
+    reason = "an example talks to its person directly"
+)]
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -12,7 +15,9 @@ use vial_image::debian::{self, Progress, Suite, lists, rootfs};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [cache, target, kind] = arguments.as_slice() else { return Err("usage: rootfs CACHE TARGET node|toolbox|node+vm".into()) };
+    let [cache, target, kind] = arguments.as_slice() else {
+        return Err("usage: rootfs CACHE TARGET node|toolbox|node+vm".into());
+    };
     let (cache, target) = (PathBuf::from(cache), PathBuf::from(target));
     let all = std::env::var_os("VIAL_ALLOW_EXPIRED").is_some();
     let mut suites = Suite::trixie()?;
@@ -29,8 +34,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let locks = debian::lock(&suites, "amd64", wanted, &cache, &quiet).await?;
     println!("locked in {:.1?}", start.elapsed());
     for (lock, list) in locks.iter().zip(wanted) {
-        println!("{}: {} packages, {} MB, digest {}", list.name, lock.packages.len(), lock.download_size() / 1_000_000, lock.digest());
-        let other: Vec<_> = lock.packages.iter().filter(|package| package.suite == "sid").map(|package| format!("{} {}", package.package, package.version)).collect();
+        println!(
+            "{}: {} packages, {} MB, digest {}",
+            list.name,
+            lock.packages.len(),
+            lock.download_size() / 1_000_000,
+            lock.digest()
+        );
+        let other: Vec<_> = lock
+            .packages
+            .iter()
+            .filter(|package| package.suite == "sid")
+            .map(|package| format!("{} {}", package.package, package.version))
+            .collect();
         println!("  from sid: {}", other.join(", "));
     }
     let start = Instant::now();

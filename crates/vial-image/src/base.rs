@@ -59,11 +59,22 @@ struct Locks {
 
 impl Base {
     /// Chooses the packages and fetches those that a build with these options may need.
-    pub(crate) async fn lock(options: &BuildOptions, home: &Path, report: Report<'_>) -> Result<Self> {
+    pub(crate) async fn lock(
+        options: &BuildOptions,
+        home: &Path,
+        report: Report<'_>,
+    ) -> Result<Self> {
         let id = "debian/packages";
-        report(Progress::Started { id: id.into(), title: format!("choose packages of debian {}", options.suite) });
+        report(Progress::Started {
+            id: id.into(),
+            title: format!("choose packages of debian {}", options.suite),
+        });
         let cache = home.join("cache/debian");
-        std::fs::create_dir_all(&cache).map_err(|source| Error::Io { operation: "create", path: cache.clone(), source })?;
+        std::fs::create_dir_all(&cache).map_err(|source| Error::Io {
+            operation: "create",
+            path: cache.clone(),
+            source,
+        })?;
         let suites = suites(options)?;
         let path = cache.join(format!("lock-{}.json", key(&suites).short()));
         let kept = if options.refresh { None } else { read(&path) };
@@ -73,16 +84,24 @@ impl Base {
                 Err(DebianError::Download { .. }) => (old, true),
                 chosen => (keep(&path, chosen?)?, false),
             },
-            None => (keep(&path, choose(&suites, &cache, id, report).await?)?, false),
+            None => (
+                keep(&path, choose(&suites, &cache, id, report).await?)?,
+                false,
+            ),
         };
         let mut base = Self { locks, cache };
-        report(Progress::Finished { id: id.into(), cached });
+        report(Progress::Finished {
+            id: id.into(),
+            cached,
+        });
         if let Err(error) = base.fetch(options, report).await {
             // Archives forget old versions; a new choice helps then.
             if !cached || !matches!(error, DebianError::Status { .. }) {
                 return Err(error.into());
             }
-            report(Progress::Note { text: "the archive has newer packages: choosing again".into() });
+            report(Progress::Note {
+                text: "the archive has newer packages: choosing again".into(),
+            });
             base.locks = keep(&path, choose(&suites, &base.cache, id, report).await?)?;
             base.fetch(options, report).await?;
         }
@@ -97,13 +116,22 @@ impl Base {
         if options.vm {
             locks.push(self.locks.vm.clone());
         }
-        let missing = locks.iter().flat_map(|lock| &lock.packages).any(|package| !self.cache.join(package.file_name()).exists());
+        let missing = locks
+            .iter()
+            .flat_map(|lock| &lock.packages)
+            .any(|package| !self.cache.join(package.file_name()).exists());
         if !missing {
             return Ok(());
         }
-        report(Progress::Started { id: id.into(), title: "fetch debian packages".into() });
+        report(Progress::Started {
+            id: id.into(),
+            title: "fetch debian packages".into(),
+        });
         debian::fetch(&locks, &self.cache, &translate(id, report)).await?;
-        report(Progress::Finished { id: id.into(), cached: false });
+        report(Progress::Finished {
+            id: id.into(),
+            cached: false,
+        });
         Ok(())
     }
 
@@ -132,7 +160,12 @@ impl Base {
         let mut packages: Vec<_> = kinds
             .into_iter()
             .filter(|kind| vm || *kind != Kind::Vm)
-            .flat_map(|kind| self.of(kind).packages.iter().map(move |package| (kind, package)))
+            .flat_map(|kind| {
+                self.of(kind)
+                    .packages
+                    .iter()
+                    .map(move |package| (kind, package))
+            })
             .map(|(kind, package)| DebianPackage {
                 name: package.package.clone(),
                 version: package.version.clone(),
@@ -150,7 +183,9 @@ impl Base {
     pub(crate) fn build(&self, kind: Kind, root: &Path, node: Option<&Path>) -> Result<()> {
         let quiet = |_| {};
         match node {
-            Some(node) => debian::rootfs::build_layer(self.of(kind), node, &self.cache, root, &quiet)?,
+            Some(node) => {
+                debian::rootfs::build_layer(self.of(kind), node, &self.cache, root, &quiet)?
+            }
             None => debian::rootfs::build(self.of(kind), &self.cache, root, &quiet)?,
         }
         Ok(())
@@ -163,10 +198,19 @@ impl From<DebianError> for Error {
     }
 }
 
-async fn choose(suites: &[Suite], cache: &Path, id: &str, report: Report<'_>) -> Result<Locks, DebianError> {
+async fn choose(
+    suites: &[Suite],
+    cache: &Path,
+    id: &str,
+    report: Report<'_>,
+) -> Result<Locks, DebianError> {
     let tell = translate(id, report);
-    let mut layered = debian::lock(suites, ARCHITECTURE, &[NODE, VM], cache, &tell).await?.into_iter();
-    let mut alone = debian::lock(suites, ARCHITECTURE, &[TOOLBOX], cache, &tell).await?.into_iter();
+    let mut layered = debian::lock(suites, ARCHITECTURE, &[NODE, VM], cache, &tell)
+        .await?
+        .into_iter();
+    let mut alone = debian::lock(suites, ARCHITECTURE, &[TOOLBOX], cache, &tell)
+        .await?
+        .into_iter();
     match (layered.next(), layered.next(), alone.next()) {
         (Some(node), Some(vm), Some(toolbox)) => Ok(Locks { node, vm, toolbox }),
         _ => unreachable!("there is one lock for each list"),
@@ -207,7 +251,11 @@ fn key(suites: &[Suite]) -> Digest {
     for suite in suites {
         hasher.field(&suite.name);
         hasher.field(&suite.mirror);
-        suite.keyring.fingerprints().iter().for_each(|fingerprint| hasher.field(fingerprint));
+        suite
+            .keyring
+            .fingerprints()
+            .iter()
+            .for_each(|fingerprint| hasher.field(fingerprint));
     }
     for list in [NODE, VM, TOOLBOX] {
         for word in list.wanted.iter().chain(list.excluded).chain(list.assumed) {
@@ -221,7 +269,13 @@ fn key(suites: &[Suite]) -> Digest {
 fn read(path: &Path) -> Option<(Locks, bool)> {
     let locks = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     // A clock that went back makes it fresh.
-    let old = path.metadata().ok()?.modified().ok()?.elapsed().is_ok_and(|age| age > FRESH);
+    let old = path
+        .metadata()
+        .ok()?
+        .modified()
+        .ok()?
+        .elapsed()
+        .is_ok_and(|age| age > FRESH);
     Some((locks, !old))
 }
 
@@ -235,11 +289,23 @@ fn translate<'a>(id: &'a str, report: Report<'a>) -> impl Fn(debian::Progress) +
     move |progress| {
         let detail = match progress.total {
             Some(total) if total > 1_000_000 => {
-                format!("{} {} ({} of {} MB)", progress.phase, progress.item, progress.done / 1_000_000, total / 1_000_000)
+                format!(
+                    "{} {} ({} of {} MB)",
+                    progress.phase,
+                    progress.item,
+                    progress.done / 1_000_000,
+                    total / 1_000_000
+                )
             }
-            Some(total) => format!("{} {} ({} of {total})", progress.phase, progress.item, progress.done),
+            Some(total) => format!(
+                "{} {} ({} of {total})",
+                progress.phase, progress.item, progress.done
+            ),
             None => format!("{} {}", progress.phase, progress.item),
         };
-        report(Progress::Update { id: id.into(), detail });
+        report(Progress::Update {
+            id: id.into(),
+            detail,
+        });
     }
 }

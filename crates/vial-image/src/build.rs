@@ -35,7 +35,11 @@ const NEEDED: u64 = 3_000_000_000;
 ///
 /// A build by another process is waited for. Dropping the future ends the programs it started; a layer that is being
 /// written is finished first.
-pub async fn build(store: &Store, options: &BuildOptions, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<NodeImage> {
+pub async fn build(
+    store: &Store,
+    options: &BuildOptions,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<NodeImage> {
     let version = components::version(options).await?;
     let reference: Reference = match &options.tag {
         Some(tag) => tag.parse()?,
@@ -46,9 +50,19 @@ pub async fn build(store: &Store, options: &BuildOptions, progress: &(dyn Fn(Pro
     let first = store.list()?.is_empty();
     disk::require_free(store.root(), if first { NEEDED } else { NEEDED / 4 })?;
 
-    let parts = Parts { writer, options, home: store.home().to_path_buf(), report: progress };
-    let ((base, base_layers, toolbox), programs) = tokio::try_join!(parts.debian(), components::gather(options, store.home(), progress))?;
-    let digest = parts.assemble(&reference, &base, base_layers, toolbox, programs).await?;
+    let parts = Parts {
+        writer,
+        options,
+        home: store.home().to_path_buf(),
+        report: progress,
+    };
+    let ((base, base_layers, toolbox), programs) = tokio::try_join!(
+        parts.debian(),
+        components::gather(options, store.home(), progress)
+    )?;
+    let digest = parts
+        .assemble(&reference, &base, base_layers, toolbox, programs)
+        .await?;
     let mut image = store.find(digest.as_str())?;
     image.reference = reference.to_string();
     Ok(image)
@@ -56,15 +70,21 @@ pub async fn build(store: &Store, options: &BuildOptions, progress: &(dyn Fn(Pro
 
 async fn lock(store: &Store, report: Report<'_>) -> Result<Arc<Writer>> {
     if store.is_locked() {
-        report(Progress::Note { text: "waiting for another build of a node image".into() });
+        report(Progress::Note {
+            text: "waiting for another build of a node image".into(),
+        });
     }
     let store = store.clone();
     blocking(move || store.lock()).await.map(Arc::new)
 }
 
 /// Runs what keeps the processor or the disk busy, apart from the runtime's threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Cancelled))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(Error::Cancelled))
 }
 
 struct Parts<'a> {
@@ -76,11 +96,17 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn started(&self, id: &str, title: impl Into<String>) {
-        (self.report)(Progress::Started { id: id.into(), title: title.into() });
+        (self.report)(Progress::Started {
+            id: id.into(),
+            title: title.into(),
+        });
     }
 
     fn finished(&self, id: &str, cached: bool) {
-        (self.report)(Progress::Finished { id: id.into(), cached });
+        (self.report)(Progress::Finished {
+            id: id.into(),
+            cached,
+        });
     }
 
     /// The layers that come from Debian, and the toolbox.
@@ -96,7 +122,12 @@ impl Parts<'_> {
     }
 
     /// A root file system as a layer; `node` is the layer it is a difference to.
-    async fn base_layer(&self, base: &Base, kind: Kind, node: Option<&LayerBlob>) -> Result<LayerBlob> {
+    async fn base_layer(
+        &self,
+        base: &Base,
+        kind: Kind,
+        node: Option<&LayerBlob>,
+    ) -> Result<LayerBlob> {
         let node = node.map(|layer| self.writer.located(layer).unpacked);
         let mut hasher = Hasher::default();
         hasher.field(VERSION);
@@ -158,11 +189,20 @@ impl Parts<'_> {
     ) -> Result<Digest> {
         self.started("layers", "write layers");
         let packages = base.packages(self.options.vm);
-        let (writer, suite, reference, report) = (self.writer.clone(), self.options.suite.clone(), reference.clone(), self.report);
+        let (writer, suite, reference, report) = (
+            self.writer.clone(),
+            self.options.suite.clone(),
+            reference.clone(),
+            self.report,
+        );
         // Told afterwards: the work below cannot borrow `report`.
         let (digest, fresh) = blocking(move || {
             let mut fresh = Vec::new();
-            let containers = Containers { programs: &programs, toolbox: &toolbox, suite: &suite };
+            let containers = Containers {
+                programs: &programs,
+                toolbox: &toolbox,
+                suite: &suite,
+            };
             let (layer, images, cached) = containers.layer(&writer)?;
             if !cached {
                 fresh.push(layer.title.clone());
@@ -175,18 +215,31 @@ impl Parts<'_> {
                 }
                 layers.push(layer);
             }
-            let mut records: Vec<ComponentRecord> =
-                programs.all.iter().filter(|built| !built.directory.is_empty()).map(|built| built.record.clone()).collect();
+            let mut records: Vec<ComponentRecord> = programs
+                .all
+                .iter()
+                .filter(|built| !built.directory.is_empty())
+                .map(|built| built.record.clone())
+                .collect();
             records.extend(images);
             let kubernetes = &programs.kubernetes;
-            layers.push(list_layer(&writer, &sbom::document(kubernetes, &suite, &packages, &records))?);
+            layers.push(list_layer(
+                &writer,
+                &sbom::document(kubernetes, &suite, &packages, &records),
+            )?);
             // The document has the modules; the config needs not repeat them.
             records.iter_mut().for_each(|record| record.modules.clear());
-            Ok((writer.commit(&reference, kubernetes, &suite, &records, &layers)?, fresh))
+            Ok((
+                writer.commit(&reference, kubernetes, &suite, &records, &layers)?,
+                fresh,
+            ))
         })
         .await?;
         if !fresh.is_empty() {
-            report(Progress::Update { id: "layers".into(), detail: format!("new: {}", fresh.join(", ")) });
+            report(Progress::Update {
+                id: "layers".into(),
+                detail: format!("new: {}", fresh.join(", ")),
+            });
         }
         self.finished("layers", fresh.is_empty());
         Ok(digest)
@@ -196,9 +249,17 @@ impl Parts<'_> {
 /// The programs of each layer: one for each program of Kubernetes, one for each other module.
 fn groups(programs: &Programs) -> Vec<Vec<&Built>> {
     let mut groups: Vec<Vec<&Built>> = Vec::new();
-    for built in programs.all.iter().filter(|built| !built.directory.is_empty()) {
+    for built in programs
+        .all
+        .iter()
+        .filter(|built| !built.directory.is_empty())
+    {
         match groups.last_mut() {
-            Some(group) if group[0].module == built.module && !built.module.starts_with("kubernetes") => group.push(built),
+            Some(group)
+                if group[0].module == built.module && !built.module.starts_with("kubernetes") =>
+            {
+                group.push(built)
+            }
             _ => groups.push(vec![built]),
         }
     }
@@ -214,7 +275,11 @@ fn program_layer(writer: &Writer, group: &[&Built]) -> Result<(LayerBlob, bool)>
         hasher.field(built.directory);
     }
     let first = &group[0];
-    let name = if group.len() == 1 { first.record.name.as_str() } else { first.module };
+    let name = if group.len() == 1 {
+        first.record.name.as_str()
+    } else {
+        first.module
+    };
     let title = format!("{name} {}", first.record.version);
     hasher.field(&title);
     writer.layer(&hasher.finish(), &title, |tar| add_programs(tar, group))
@@ -229,7 +294,12 @@ fn add_programs(tar: &mut LayerTar<'_, '_>, group: &[&Built]) -> Result<()> {
         }
         let file = std::fs::File::open(&built.file).at("open", &built.file)?;
         let size = file.metadata().at("read", &built.file)?.len();
-        tar.file(Path::new(directory).join(&built.record.name), 0o755, size, file)?;
+        tar.file(
+            Path::new(directory).join(&built.record.name),
+            0o755,
+            size,
+            file,
+        )?;
     }
     Ok(())
 }

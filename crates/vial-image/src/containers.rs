@@ -17,7 +17,9 @@ use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::image::{CONTAINERD_ROOT, ComponentRecord};
 use crate::layer::{self, Compressed, EPOCH, LayerTar, TarWriter};
-use crate::oci::{self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs, RunConfig};
+use crate::oci::{
+    self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs, RunConfig,
+};
 use crate::store::{LayerBlob, Writer, descriptor};
 
 /// Increase when this file makes something else of the same inputs.
@@ -25,12 +27,19 @@ const VERSION: &str = "1";
 /// How containerd and `image-root` name an image in an index.
 const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Tags of pause: the defaults of containerd 2.4 and kubelet 1.36, of kubelet 1.35, and vial's own.
-const PAUSE: [&str; 3] = ["registry.k8s.io/pause:3.10.2", "registry.k8s.io/pause:3.10.1", "docker.io/vial/pause:1"];
+const PAUSE: [&str; 3] = [
+    "registry.k8s.io/pause:3.10.2",
+    "registry.k8s.io/pause:3.10.1",
+    "docker.io/vial/pause:1",
+];
 /// Tags of the toolbox. The kubelet asks a registry for `latest` unless told `imagePullPolicy: IfNotPresent`; the
 /// other tag it takes as it is.
 const TOOLBOX: [&str; 2] = ["docker.io/vial/toolbox:latest", "docker.io/vial/toolbox:1"];
 /// What Kubernetes' e2e tests call busybox: the toolbox has a shell and all they run in it.
-const BUSYBOX: [&str; 2] = ["registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "registry.k8s.io/e2e-test-images/busybox:1.36.1-1"];
+const BUSYBOX: [&str; 2] = [
+    "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+    "registry.k8s.io/e2e-test-images/busybox:1.36.1-1",
+];
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -48,11 +57,23 @@ impl Toolbox {
     /// Makes it of the root file system in `root`, and keeps it in `cache` under `inputs`.
     pub(crate) fn make(cache: &Path, inputs: &Digest, root: &Path) -> Result<Self> {
         fs::create_dir_all(cache).at("create", cache)?;
-        let aside = tempfile::Builder::new().prefix(".tmp-").tempfile_in(cache).at("create a file in", cache)?;
-        let Compressed { digest, diff_id, size } = layer::compress(aside.as_file(), aside.path(), |tar| tar.tree("", root))?;
+        let aside = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .tempfile_in(cache)
+            .at("create a file in", cache)?;
+        let Compressed {
+            digest,
+            diff_id,
+            size,
+        } = layer::compress(aside.as_file(), aside.path(), |tar| tar.tree("", root))?;
         let file = Self::file(cache, inputs);
         disk::persist(aside, &file)?;
-        let toolbox = Self { digest, diff_id, size, file };
+        let toolbox = Self {
+            digest,
+            diff_id,
+            size,
+            file,
+        };
         disk::write_atomically(&Self::record(cache, inputs), &oci::to_bytes(&toolbox))?;
         Ok(toolbox)
     }
@@ -60,16 +81,25 @@ impl Toolbox {
     /// Removes what a killed build left and toolboxes of older packages.
     pub(crate) fn tidy(cache: &Path, inputs: &Digest) {
         for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-            if !entry.file_name().to_string_lossy().starts_with(inputs.hex()) {
+            if !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(inputs.hex())
+            {
                 // Only space is lost when it stays.
-                let _ = if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+                let _ = if entry.path().is_dir() {
+                    fs::remove_dir_all(entry.path())
+                } else {
+                    fs::remove_file(entry.path())
+                };
             }
         }
     }
 
     /// The one made from these inputs, if it is there.
     pub(crate) fn cached(cache: &Path, inputs: &Digest) -> Option<Self> {
-        let mut toolbox: Self = serde_json::from_slice(&fs::read(Self::record(cache, inputs)).ok()?).ok()?;
+        let mut toolbox: Self =
+            serde_json::from_slice(&fs::read(Self::record(cache, inputs)).ok()?).ok()?;
         toolbox.file = Self::file(cache, inputs);
         let (actual, _) = File::open(&toolbox.file).and_then(Digest::of_reader).ok()?;
         (actual == toolbox.digest).then_some(toolbox)
@@ -118,7 +148,12 @@ impl Containers<'_> {
         for name in ["pause", "coredns", "agnhost", "image-root"] {
             hasher.field(&self.programs.get(name)?.record.sha256);
         }
-        for tag in PAUSE.iter().chain(&TOOLBOX).chain(&BUSYBOX).chain(self.programs.agnhost_tags) {
+        for tag in PAUSE
+            .iter()
+            .chain(&TOOLBOX)
+            .chain(&BUSYBOX)
+            .chain(self.programs.agnhost_tags)
+        {
             hasher.field(tag);
         }
         hasher.field(&self.programs.get("coredns")?.record.version);
@@ -130,8 +165,14 @@ impl Containers<'_> {
         let inputs = self.inputs()?;
         let title = "container images";
         let records = |blob: &LayerBlob| -> Result<Vec<ComponentRecord>> {
-            let path = writer.located(blob).unpacked.join("usr/share/vial/container-images.json");
-            serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile { path, source: source.into() })
+            let path = writer
+                .located(blob)
+                .unpacked
+                .join("usr/share/vial/container-images.json");
+            serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile {
+                path,
+                source: source.into(),
+            })
         };
         if let Some(blob) = writer.cached(&inputs) {
             let records = records(&blob)?;
@@ -147,7 +188,12 @@ impl Containers<'_> {
             tar.tree(CONTAINERD_ROOT, &root)?;
             tar.directory("usr/share")?;
             tar.directory("usr/share/vial")?;
-            tar.file("usr/share/vial/container-images.json", 0o644, list.len() as u64, &list[..])
+            tar.file(
+                "usr/share/vial/container-images.json",
+                0o644,
+                list.len() as u64,
+                &list[..],
+            )
         })?;
         Ok((blob, made, false))
     }
@@ -161,7 +207,10 @@ impl Containers<'_> {
             .arg(root)
             .args(["-time", &EPOCH.to_string()])
             .output()
-            .map_err(|source| Error::NoProgram { program: program.display().to_string(), source })?;
+            .map_err(|source| Error::NoProgram {
+                program: program.display().to_string(),
+                source,
+            })?;
         if !output.status.success() {
             return Err(Error::Program {
                 program: "image-root".into(),
@@ -187,25 +236,56 @@ impl Containers<'_> {
         let pause = self.programs.get("pause")?;
         let layer = layout.layer(|tar| add(tar, "pause", pause))?;
         // As upstream's: nobody.
-        let config = RunConfig { user: "65535:65535".into(), ..run(&["/pause"], &[]) };
+        let config = RunConfig {
+            user: "65535:65535".into(),
+            ..run(&["/pause"], &[])
+        };
         layout.image(&PAUSE, config, &[layer], &pause.record.version, "vial")?;
 
         let coredns = self.programs.get("coredns")?;
         let layer = layout.layer(|tar| add(tar, "coredns", coredns))?;
         let tag = format!("registry.k8s.io/coredns/coredns:{}", coredns.record.version);
-        layout.image(&[&tag], run(&["/coredns"], &[]), &[layer], &coredns.record.version, &coredns.record.source)?;
+        layout.image(
+            &[&tag],
+            run(&["/coredns"], &[]),
+            &[layer],
+            &coredns.record.version,
+            &coredns.record.source,
+        )?;
 
         let toolbox = layout.existing(self.toolbox)?;
-        layout.image(&TOOLBOX, run(&[], &["/bin/bash"]), std::slice::from_ref(&toolbox), "1", &source)?;
-        layout.image(&BUSYBOX, run(&[], &["sh"]), std::slice::from_ref(&toolbox), "1", &source)?;
+        layout.image(
+            &TOOLBOX,
+            run(&[], &["/bin/bash"]),
+            std::slice::from_ref(&toolbox),
+            "1",
+            &source,
+        )?;
+        layout.image(
+            &BUSYBOX,
+            run(&[], &["sh"]),
+            std::slice::from_ref(&toolbox),
+            "1",
+            &source,
+        )?;
 
         let agnhost = self.programs.get("agnhost")?;
         let accounts = self.toolbox.read(&["etc/passwd", "etc/group"])?;
         let layer = layout.layer(|tar| agnhost_layer(tar, agnhost, coredns, &accounts))?;
-        let tags: Vec<_> =
-            self.programs.agnhost_tags.iter().map(|tag| format!("registry.k8s.io/e2e-test-images/agnhost:{tag}")).collect();
+        let tags: Vec<_> = self
+            .programs
+            .agnhost_tags
+            .iter()
+            .map(|tag| format!("registry.k8s.io/e2e-test-images/agnhost:{tag}"))
+            .collect();
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-        layout.image(&tags, run(&["/agnhost"], &["pause"]), &[toolbox, layer], &agnhost.record.version, &agnhost.record.source)?;
+        layout.image(
+            &tags,
+            run(&["/agnhost"], &["pause"]),
+            &[toolbox, layer],
+            &agnhost.record.version,
+            &agnhost.record.source,
+        )?;
         layout.finish()
     }
 }
@@ -217,17 +297,33 @@ fn add<W: std::io::Write>(tar: &mut TarWriter<W>, path: &str, built: &Built) -> 
 }
 
 /// What upstream's `test/images/agnhost/Dockerfile` adds to its base.
-fn agnhost_layer(tar: &mut LayerTar<'_, '_>, agnhost: &Built, coredns: &Built, accounts: &BTreeMap<String, String>) -> Result<()> {
+fn agnhost_layer(
+    tar: &mut LayerTar<'_, '_>,
+    agnhost: &Built,
+    coredns: &Built,
+    accounts: &BTreeMap<String, String>,
+) -> Result<()> {
     add(tar, "agnhost", agnhost)?;
     tar.symlink("agnhost-2", "agnhost")?;
     add(tar, "coredns", coredns)?;
     tar.directory("etc")?;
     let mut append = |path: &str, lines: &str| {
-        let text = format!("{}{lines}", accounts.get(path).map_or("root:x:0:0:root:/root:/bin/sh\n", String::as_str));
+        let text = format!(
+            "{}{lines}",
+            accounts
+                .get(path)
+                .map_or("root:x:0:0:root:/root:/bin/sh\n", String::as_str)
+        );
         tar.file(path, 0o644, text.len() as u64, text.as_bytes())
     };
-    append("etc/group", "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")?;
-    append("etc/passwd", "user-defined-in-image:x:1000:1000:Linux User:/home/user-defined-in-image:/bin/sh\n")?;
+    append(
+        "etc/group",
+        "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n",
+    )?;
+    append(
+        "etc/passwd",
+        "user-defined-in-image:x:1000:1000:Linux User:/home/user-defined-in-image:/bin/sh\n",
+    )?;
     tar.directory("uploads")
 }
 
@@ -242,7 +338,11 @@ impl Layout {
     fn new(root: &Path) -> Result<Self> {
         let blobs = root.join("blobs/sha256");
         fs::create_dir_all(&blobs).at("create", &blobs)?;
-        Ok(Self { root: root.to_path_buf(), index: Index::default(), records: Vec::new() })
+        Ok(Self {
+            root: root.to_path_buf(),
+            index: Index::default(),
+            records: Vec::new(),
+        })
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -258,7 +358,8 @@ impl Layout {
 
     fn layer(&self, make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>) -> Result<Compressed> {
         let aside = self.root.join("layer");
-        let compressed = layer::compress(&File::create(&aside).at("create", &aside)?, &aside, make)?;
+        let compressed =
+            layer::compress(&File::create(&aside).at("create", &aside)?, &aside, make)?;
         fs::rename(&aside, self.blob_path(&compressed.digest)).at("rename", &aside)?;
         Ok(compressed)
     }
@@ -268,17 +369,37 @@ impl Layout {
         if fs::hard_link(&toolbox.file, &to).is_err() {
             fs::copy(&toolbox.file, &to).at("copy", &toolbox.file)?;
         }
-        Ok(Compressed { digest: toolbox.digest.clone(), diff_id: toolbox.diff_id.clone(), size: toolbox.size })
+        Ok(Compressed {
+            digest: toolbox.digest.clone(),
+            diff_id: toolbox.diff_id.clone(),
+            size: toolbox.size,
+        })
     }
 
-    fn image(&mut self, names: &[&str], run: RunConfig, layers: &[Compressed], version: &str, source: &str) -> Result<()> {
+    fn image(
+        &mut self,
+        names: &[&str],
+        run: RunConfig,
+        layers: &[Compressed],
+        version: &str,
+        source: &str,
+    ) -> Result<()> {
         let config = oci::to_bytes(&ImageConfig {
             created: CREATED.into(),
             architecture: "amd64".into(),
             os: "linux".into(),
             config: run,
-            rootfs: RootFs { kind: "layers".into(), diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect() },
-            history: layers.iter().map(|_| History { created: CREATED.into(), created_by: "vial".into() }).collect(),
+            rootfs: RootFs {
+                kind: "layers".into(),
+                diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            },
+            history: layers
+                .iter()
+                .map(|_| History {
+                    created: CREATED.into(),
+                    created_by: "vial".into(),
+                })
+                .collect(),
         });
         let manifest = oci::to_bytes(&Manifest {
             schema_version: 2,
@@ -298,7 +419,10 @@ impl Layout {
         let manifest = self.blob(oci::MANIFEST, &manifest)?;
         for &name in names {
             let annotations = Map::from([(IMAGE_NAME.into(), name.into())]);
-            self.index.manifests.push(Descriptor { annotations, ..manifest.clone() });
+            self.index.manifests.push(Descriptor {
+                annotations,
+                ..manifest.clone()
+            });
             self.records.push(ComponentRecord {
                 name: name.into(),
                 version: version.into(),
@@ -312,7 +436,10 @@ impl Layout {
     }
 
     fn finish(self) -> Result<Vec<ComponentRecord>> {
-        for (name, bytes) in [("index.json", oci::to_bytes(&self.index)), ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())] {
+        for (name, bytes) in [
+            ("index.json", oci::to_bytes(&self.index)),
+            ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        ] {
             let path = self.root.join(name);
             fs::write(&path, bytes).at("write", &path)?;
         }
@@ -337,7 +464,10 @@ mod tests {
         let inputs = Digest::of(b"inputs");
         assert!(Toolbox::cached(cache.path(), &inputs).is_none());
         let made = toolbox(cache.path(), &inputs);
-        assert_eq!(Toolbox::cached(cache.path(), &inputs).unwrap().digest, made.digest);
+        assert_eq!(
+            Toolbox::cached(cache.path(), &inputs).unwrap().digest,
+            made.digest
+        );
         let mut bytes = fs::read(&made.file).unwrap();
         bytes[10] ^= 1;
         fs::write(&made.file, bytes).unwrap();
@@ -355,15 +485,115 @@ mod tests {
         assert!(found["etc/passwd"].starts_with("root:"));
     }
 
+    /// All of a containerd root as an archive, which has no times.
+    fn archive(root: &Path) -> Vec<u8> {
+        let mut tar = TarWriter::new(Vec::new());
+        tar.tree("", root).unwrap();
+        tar.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_same_images_give_the_same_containerd_root() {
+        let home = tempfile::tempdir().unwrap();
+        let go = crate::components::Go::find(home.path()).await.unwrap();
+        let module = crate::components::OTHERS
+            .iter()
+            .find(|module| module.name == "image-root")
+            .unwrap();
+        let built = match go.build(module, &|_| {}).await {
+            Err(Error::NoProgram { .. }) => return eprintln!("skipped, because there is no go"),
+            built => built.unwrap(),
+        };
+        let mut layout = Layout::new(&home.path().join("layout")).unwrap();
+        let make = |text: &'static str| {
+            layout
+                .layer(|tar| tar.file(text, 0o4755, text.len() as u64, text.as_bytes()))
+                .unwrap()
+        };
+        let layers = [make("one"), make("two")];
+        layout
+            .image(&["a:1", "b:2"], RunConfig::default(), &layers, "v1", "test")
+            .unwrap();
+        layout
+            .image(&["c:3"], RunConfig::default(), &layers[..1], "v1", "test")
+            .unwrap();
+        layout.finish().unwrap();
+        let programs = Programs {
+            kubernetes: String::new(),
+            agnhost_tags: &[],
+            all: built,
+        };
+        let toolbox = toolbox(home.path(), &Digest::of(b"inputs"));
+        let containers = Containers {
+            programs: &programs,
+            toolbox: &toolbox,
+            suite: "test",
+        };
+        let roots: Vec<_> = ["x", "y"]
+            .map(|name| home.path().join(name))
+            .into_iter()
+            .collect();
+        for root in &roots {
+            containers
+                .image_root(&home.path().join("layout"), root)
+                .unwrap();
+        }
+        assert!(archive(&roots[0]) == archive(&roots[1]), "two runs differ");
+        for database in crate::NodeImage::CONTAINERD_DATABASES {
+            assert!(roots[0].join(database).is_file(), "{database}");
+        }
+        let snapshots = roots[0].join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+        assert_eq!(
+            fs::read_to_string(snapshots.join("1/fs/one")).unwrap(),
+            "one"
+        );
+        assert_eq!(
+            fs::read_dir(&snapshots).unwrap().count(),
+            2,
+            "shared layers are unpacked once"
+        );
+        // A damaged layer is refused.
+        fs::write(
+            home.path()
+                .join("layout/blobs/sha256")
+                .join(layers[0].digest.hex()),
+            "damaged",
+        )
+        .unwrap();
+        assert!(
+            containers
+                .image_root(&home.path().join("layout"), &home.path().join("z"))
+                .is_err()
+        );
+    }
+
     #[test]
     fn a_layout_names_one_manifest_by_all_its_tags() {
         let dir = tempfile::tempdir().unwrap();
         let mut layout = Layout::new(&dir.path().join("layout")).unwrap();
-        let layer = layout.layer(|tar| tar.file("f", 0o644, 1, &b"x"[..])).unwrap();
-        layout.image(&["a:1", "b:2"], RunConfig::default(), &[layer], "v1", "test").unwrap();
+        let layer = layout
+            .layer(|tar| tar.file("f", 0o644, 1, &b"x"[..]))
+            .unwrap();
+        layout
+            .image(
+                &["a:1", "b:2"],
+                RunConfig::default(),
+                &[layer],
+                "v1",
+                "test",
+            )
+            .unwrap();
         let records = layout.finish().unwrap();
-        assert_eq!(records.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a:1", "b:2"]);
-        let index: Index = serde_json::from_slice(&fs::read(dir.path().join("layout/index.json")).unwrap()).unwrap();
+        assert_eq!(
+            records
+                .iter()
+                .map(|record| record.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a:1", "b:2"]
+        );
+        let index: Index =
+            serde_json::from_slice(&fs::read(dir.path().join("layout/index.json")).unwrap())
+                .unwrap();
         assert_eq!(index.manifests[0].digest, index.manifests[1].digest);
         for entry in fs::read_dir(dir.path().join("layout/blobs/sha256")).unwrap() {
             let path = entry.unwrap().path();

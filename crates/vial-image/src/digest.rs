@@ -69,7 +69,12 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
         match text.strip_prefix("sha256:") {
-            Some(hex) if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => Ok(Self(text.to_owned())),
+            Some(hex)
+                if hex.len() == 64
+                    && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) =>
+            {
+                Ok(Self(text.to_owned()))
+            }
             _ => Err(ParseDigestError(text.to_owned())),
         }
     }
@@ -125,7 +130,11 @@ pub(crate) struct HashingWriter<W> {
 
 impl<W: Write> HashingWriter<W> {
     pub(crate) fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::default(), size: 0 }
+        Self {
+            inner,
+            hasher: Hasher::default(),
+            size: 0,
+        }
     }
 
     pub(crate) fn finish(self) -> (W, Digest, u64) {
@@ -155,7 +164,11 @@ pub(crate) struct HashingReader<R> {
 
 impl<R: Read> HashingReader<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hasher: Hasher::default(), size: 0 }
+        Self {
+            inner,
+            hasher: Hasher::default(),
+            size: 0,
+        }
     }
 
     pub(crate) fn finish(self) -> (Digest, u64) {
@@ -178,17 +191,31 @@ mod tests {
 
     #[test]
     fn digests_as_sha256sum_does() {
-        assert_eq!(Digest::of(b"").as_str(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            Digest::of(b"").as_str(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         let (digest, size) = Digest::of_reader(&b"abc"[..]).unwrap();
         assert_eq!((digest.short(), size), ("ba7816bf8f01", 3));
     }
 
     #[test]
     fn refuses_what_is_not_a_digest() {
-        for bad in ["", "sha256:", "sha512:00", "sha256:ZZ", &format!("sha256:{}", "A".repeat(64)), &format!("sha256:{}", "a".repeat(65))] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha512:00",
+            "sha256:ZZ",
+            &format!("sha256:{}", "A".repeat(64)),
+            &format!("sha256:{}", "a".repeat(65)),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
-        assert!(format!("sha256:{}", "a".repeat(64)).parse::<Digest>().is_ok());
+        assert!(
+            format!("sha256:{}", "a".repeat(64))
+                .parse::<Digest>()
+                .is_ok()
+        );
     }
 
     #[test]

@@ -11,7 +11,11 @@ pub(crate) fn require_free(path: &Path, needed: u64) -> Result<()> {
     let stat = rustix::fs::statvfs(path).at("ask the free space of", path)?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free < needed {
-        return Err(Error::NoSpace { path: path.to_path_buf(), needed, free });
+        return Err(Error::NoSpace {
+            path: path.to_path_buf(),
+            needed,
+            free,
+        });
     }
     Ok(())
 }
@@ -20,7 +24,10 @@ pub(crate) fn require_free(path: &Path, needed: u64) -> Result<()> {
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).at("create", directory)?;
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(directory).at("create a file in", directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(directory)
+        .at("create a file in", directory)?;
     file.write_all(bytes).at("write", path)?;
     file.as_file().sync_all().at("sync", path)?;
     persist(file, path)
@@ -29,14 +36,20 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Puts a finished temporary file, made in the same directory tree, at its place.
 pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).at("set the mode of", path)?;
-    file.persist(path).map_err(|error| error.error).at("rename a file to", path)?;
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o644))
+        .at("set the mode of", path)?;
+    file.persist(path)
+        .map_err(|error| error.error)
+        .at("rename a file to", path)?;
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Makes renames in a directory durable.
 pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory).and_then(|d| d.sync_all()).at("sync", directory)
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .at("sync", directory)
 }
 
 /// Reads a file whole.
@@ -71,7 +84,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         require_free(dir.path(), 1).unwrap();
         let error = require_free(dir.path(), u64::MAX).unwrap_err();
-        assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&dir.path().display().to_string()),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("VIAL_HOME"));
     }
 }

@@ -173,13 +173,30 @@ impl Error {
 
 fn debian_hint(error: &DebianError) -> Option<String> {
     Some(match error {
-        DebianError::Download { .. } | DebianError::Status { .. } => "check the network, or name another archive with --mirror URL; what was fetched is kept".into(),
-        DebianError::Signature { .. } => "the file was refused; another archive may be signed with other keys: --keyring FILE".into(),
-        DebianError::Mismatch { .. } => "the file was refused; try again later, or name another archive with --mirror URL".into(),
-        DebianError::Expired { .. } => "--allow-expired accepts it; its signature is checked all the same".into(),
-        DebianError::Unsatisfied { .. } | DebianError::Conflict { .. } | DebianError::Unsettled { .. } => "try another --suite, or --refresh".into(),
-        DebianError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "free some space there, or set VIAL_HOME to a directory on another disk".into(),
-        DebianError::Chroot { .. } => "run it as root, on a kernel with mount and pid namespaces (`vial doctor`)".into(),
+        DebianError::Download { .. } | DebianError::Status { .. } => {
+            "check the network, or name another archive with --mirror URL; what was fetched is kept"
+                .into()
+        }
+        DebianError::Signature { .. } => {
+            "the file was refused; another archive may be signed with other keys: --keyring FILE"
+                .into()
+        }
+        DebianError::Mismatch { .. } => {
+            "the file was refused; try again later, or name another archive with --mirror URL"
+                .into()
+        }
+        DebianError::Expired { .. } => {
+            "--allow-expired accepts it; its signature is checked all the same".into()
+        }
+        DebianError::Unsatisfied { .. }
+        | DebianError::Conflict { .. }
+        | DebianError::Unsettled { .. } => "try another --suite, or --refresh".into(),
+        DebianError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            "free some space there, or set VIAL_HOME to a directory on another disk".into()
+        }
+        DebianError::Chroot { .. } => {
+            "run it as root, on a kernel with mount and pid namespaces (`vial doctor`)".into()
+        }
         _ => return None,
     })
 }
@@ -191,7 +208,11 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn at(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|source| Error::Io { operation, path: path.as_ref().to_path_buf(), source })
+        self.map_err(|source| Error::Io {
+            operation,
+            path: path.as_ref().to_path_buf(),
+            source,
+        })
     }
 }
 

@@ -39,7 +39,10 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |reason| Error::BadReference { reference: text.to_owned(), reason };
+        let bad = |reason| Error::BadReference {
+            reference: text.to_owned(),
+            reason,
+        };
         // A colon before the last slash belongs to a registry's port.
         let (name, tag) = match text.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, tag),
@@ -62,21 +65,30 @@ impl FromStr for Reference {
         }
         for part in parts {
             let ok = !part.is_empty()
-                && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+                && part
+                    .bytes()
+                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
                 && !part.starts_with(['.', '_', '-'])
                 && !part.ends_with(['.', '_', '-']);
             if !ok {
-                return Err(bad("each part of a name has lower-case letters, digits, and . _ - between them"));
+                return Err(bad(
+                    "each part of a name has lower-case letters, digits, and . _ - between them",
+                ));
             }
         }
         let ok = !tag.is_empty()
             && tag.len() <= 128
-            && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && tag
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
             && !tag.starts_with(['.', '-']);
         if !ok {
             return Err(bad("a tag has up to 128 letters, digits and . _ -"));
         }
-        Ok(Self { name: name.to_owned(), tag: tag.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            tag: tag.to_owned(),
+        })
     }
 }
 
@@ -181,7 +193,11 @@ impl NodeImage {
     ///
     /// Inside a sandbox, replace the prefix [`Store::root`](crate::Store::root) by `/vial/images`.
     pub fn lower_dirs(&self) -> Vec<PathBuf> {
-        self.layers.iter().rev().map(|layer| layer.unpacked.clone()).collect()
+        self.layers
+            .iter()
+            .rev()
+            .map(|layer| layer.unpacked.clone())
+            .collect()
     }
 
     /// The containerd root with the container images, on the host: to be cloned for a node.
@@ -190,12 +206,15 @@ impl NodeImage {
     /// copied: [`CONTAINERD_DATABASES`](Self::CONTAINERD_DATABASES). When no layer has one (an image without
     /// container images), the path does not exist.
     pub fn containerd_root(&self) -> PathBuf {
-        self.in_layers(CONTAINERD_ROOT).unwrap_or_else(|| PathBuf::from("/nonexistent").join(CONTAINERD_ROOT))
+        self.in_layers(CONTAINERD_ROOT)
+            .unwrap_or_else(|| PathBuf::from("/nonexistent").join(CONTAINERD_ROOT))
     }
 
     /// Files below [`containerd_root`](Self::containerd_root) that a clone must copy, not link.
-    pub const CONTAINERD_DATABASES: [&'static str; 2] =
-        ["io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"];
+    pub const CONTAINERD_DATABASES: [&'static str; 2] = [
+        "io.containerd.metadata.v1.bolt/meta.db",
+        "io.containerd.snapshotter.v1.overlayfs/metadata.db",
+    ];
 
     /// The bill of materials: an SPDX 2.3 document in JSON.
     pub fn sbom(&self) -> Result<serde_json::Value> {
@@ -203,19 +222,28 @@ impl NodeImage {
             archive: format!("node image `{}`", self.reference),
             reason: format!("it has no /{SBOM}"),
         })?;
-        serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile { path, source: source.into() })
+        serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile {
+            path,
+            source: source.into(),
+        })
     }
 
     /// Where a file of the image is on the host: in the topmost layer that has it.
     pub fn in_layers(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
         let path = path.as_ref();
         let path = path.strip_prefix("/").unwrap_or(path);
-        self.layers.iter().rev().map(|layer| layer.unpacked.join(path)).find(|path| path.symlink_metadata().is_ok())
+        self.layers
+            .iter()
+            .rev()
+            .map(|layer| layer.unpacked.join(path))
+            .find(|path| path.symlink_metadata().is_ok())
     }
 
     /// What a program in it is.
     pub fn component(&self, name: &str) -> Option<&ComponentRecord> {
-        self.components.iter().find(|component| component.name == name)
+        self.components
+            .iter()
+            .find(|component| component.name == name)
     }
 }
 
@@ -225,7 +253,9 @@ mod tests {
 
     #[test]
     fn reads_references() {
-        let check = |text: &str, expected: &str| assert_eq!(text.parse::<Reference>().unwrap().to_string(), expected);
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<Reference>().unwrap().to_string(), expected)
+        };
         check("vial/node:v1.36.3", "vial/node:v1.36.3");
         check("mine", "mine:latest");
         check("localhost:5000/a/b", "localhost:5000/a/b:latest");
@@ -234,7 +264,21 @@ mod tests {
 
     #[test]
     fn refuses_bad_references() {
-        for bad in ["", ":", "a:", ":b", "A:b", "a//b", "a:b:c", "a b", "-a", "a:.x", "../x", "a/../b:c", "x:99999/a"] {
+        for bad in [
+            "",
+            ":",
+            "a:",
+            ":b",
+            "A:b",
+            "a//b",
+            "a:b:c",
+            "a b",
+            "-a",
+            "a:.x",
+            "../x",
+            "a/../b:c",
+            "x:99999/a",
+        ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }
     }

@@ -37,7 +37,11 @@ pub(crate) struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { schema_version: 2, media_type: INDEX.into(), manifests: Vec::new() }
+        Self {
+            schema_version: 2,
+            media_type: INDEX.into(),
+            manifests: Vec::new(),
+        }
     }
 }
 

@@ -24,11 +24,18 @@ pub(crate) struct DebianPackage {
 }
 
 /// The document for an image.
-pub(crate) fn document(kubernetes: &str, suite: &str, packages: &[DebianPackage], components: &[ComponentRecord]) -> Value {
+pub(crate) fn document(
+    kubernetes: &str,
+    suite: &str,
+    packages: &[DebianPackage],
+    components: &[ComponentRecord],
+) -> Value {
     let mut entries: BTreeMap<String, Value> = BTreeMap::new();
     let mut relations: Vec<Value> = Vec::new();
     let mut relate = |from: &str, kind: &str, to: &str| {
-        relations.push(json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to}));
+        relations.push(
+            json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to}),
+        );
     };
     let root = "SPDXRef-node-image";
     relate("SPDXRef-DOCUMENT", "DESCRIBES", root);
@@ -40,15 +47,31 @@ pub(crate) fn document(kubernetes: &str, suite: &str, packages: &[DebianPackage]
             escape(&package.version),
             package.architecture
         );
-        let mut entry = entry(&id, &package.name, &package.version, Some(&package.sha256), &purl);
+        let mut entry = entry(
+            &id,
+            &package.name,
+            &package.version,
+            Some(&package.sha256),
+            &purl,
+        );
         entry["comment"] = json!(format!("in the root file system `{}`", package.part));
         entries.insert(id.clone(), entry);
         relate(root, "CONTAINS", &id);
     }
     for component in components {
         let id = id(&["component", &component.name]);
-        let purl = format!("pkg:generic/{}@{}", escape(&component.name), escape(&component.version));
-        let mut entry = entry(&id, &component.name, &component.version, Some(&component.sha256), &purl);
+        let purl = format!(
+            "pkg:generic/{}@{}",
+            escape(&component.name),
+            escape(&component.version)
+        );
+        let mut entry = entry(
+            &id,
+            &component.name,
+            &component.version,
+            Some(&component.sha256),
+            &purl,
+        );
         entry["sourceInfo"] = json!(component.source);
         entries.insert(id.clone(), entry);
         relate(root, "CONTAINS", &id);
@@ -56,7 +79,13 @@ pub(crate) fn document(kubernetes: &str, suite: &str, packages: &[DebianPackage]
             let module = self::id(&["go", path, version]);
             relate(&id, "STATIC_LINK", &module);
             entries.entry(module.clone()).or_insert_with(|| {
-                self::entry(&module, path, version, None, &format!("pkg:golang/{path}@{}", escape(version)))
+                self::entry(
+                    &module,
+                    path,
+                    version,
+                    None,
+                    &format!("pkg:golang/{path}@{}", escape(version)),
+                )
             });
         }
     }
@@ -111,7 +140,9 @@ fn id(parts: &[&str]) -> String {
 fn escape(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b'/' | b':' => char::from(b).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b'/' | b':' => {
+                char::from(b).to_string()
+            }
             b => format!("%{b:02X}"),
         })
         .collect()
@@ -137,20 +168,40 @@ mod tests {
             path: None,
             modules: vec![("golang.org/x/sys".into(), "v0.1.0".into())],
         };
-        document("v1.36.3", "trixie", &[package], &[program("a"), program("b")])
+        document(
+            "v1.36.3",
+            "trixie",
+            &[package],
+            &[program("a"), program("b")],
+        )
     }
 
     #[test]
     fn every_relation_leads_to_a_package_and_every_id_is_valid_and_unique() {
         let document = sample();
         let packages = document["packages"].as_array().unwrap();
-        let ids: Vec<_> = packages.iter().map(|package| package["SPDXID"].as_str().unwrap()).collect();
-        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
+        let ids: Vec<_> = packages
+            .iter()
+            .map(|package| package["SPDXID"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            ids.iter().collect::<std::collections::HashSet<_>>().len(),
+            ids.len()
+        );
         for id in &ids {
-            assert!(id.strip_prefix("SPDXRef-").unwrap().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-'), "{id}");
+            assert!(
+                id.strip_prefix("SPDXRef-")
+                    .unwrap()
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-'),
+                "{id}"
+            );
         }
         for relation in document["relationships"].as_array().unwrap() {
-            assert!(ids.contains(&relation["relatedSpdxElement"].as_str().unwrap()), "{relation}");
+            assert!(
+                ids.contains(&relation["relatedSpdxElement"].as_str().unwrap()),
+                "{relation}"
+            );
         }
         // Two programs share one module.
         assert_eq!(ids.len(), 1 + 1 + 2 + 1);
@@ -159,6 +210,10 @@ mod tests {
     #[test]
     fn says_the_same_twice() {
         assert_eq!(sample(), sample());
-        assert!(sample().to_string().contains("pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64"));
+        assert!(
+            sample()
+                .to_string()
+                .contains("pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64")
+        );
     }
 }

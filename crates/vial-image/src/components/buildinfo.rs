@@ -16,13 +16,17 @@ const INLINE: u8 = 2;
 /// Path and version of every module in the program at `path`; empty for a program not written in Go.
 pub(super) fn modules(path: &Path) -> Result<Vec<(String, String)>> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).at("read", path)?;
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .at("read", path)?;
     Ok(info(&bytes).map(parse).unwrap_or_default())
 }
 
 /// The module information.
 fn info(bytes: &[u8]) -> Option<&str> {
-    let aligned = (0..bytes.len()).step_by(16).filter(|&at| bytes[at..].starts_with(MAGIC));
+    let aligned = (0..bytes.len())
+        .step_by(16)
+        .filter(|&at| bytes[at..].starts_with(MAGIC));
     aligned.filter_map(|at| inline(&bytes[at..])).next()
 }
 
@@ -81,7 +85,12 @@ mod tests {
         bytes.resize(48 + 32, 0);
         bytes.extend([8]);
         bytes.extend(b"go1.26.0");
-        let text = [&b"0123456789abcdef"[..], info.as_bytes(), b"0123456789abcdef"].concat();
+        let text = [
+            &b"0123456789abcdef"[..],
+            info.as_bytes(),
+            b"0123456789abcdef",
+        ]
+        .concat();
         assert!(text.len() < 1 << 14);
         bytes.extend([(text.len() & 0x7f) as u8 | 0x80, (text.len() >> 7) as u8]);
         bytes.extend(text);
@@ -92,7 +101,8 @@ mod tests {
     #[test]
     fn reads_modules_and_replacements() {
         let text = "path\ta\nmod\ta\t(devel)\t\ndep\tb\tv1.0.0\th1:x\ndep\tc\tv1.0.0\n=>\td\tv2.0.0\th1:y\nbuild\tCGO_ENABLED=0\n";
-        let expected = [("b", "v1.0.0"), ("d", "v2.0.0")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let expected =
+            [("b", "v1.0.0"), ("d", "v2.0.0")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(parse(info(&program(text)).unwrap()), expected);
     }
 

@@ -36,7 +36,11 @@ const BIN: &str = "usr/local/bin";
 const CNI: &str = "opt/cni/bin";
 
 const fn program(package: &'static str, name: &'static str, directory: &'static str) -> Program {
-    Program { package, name, directory }
+    Program {
+        package,
+        name,
+        directory,
+    }
 }
 
 macro_rules! files {
@@ -46,9 +50,21 @@ macro_rules! files {
 }
 
 const KUBERNETES_PROGRAMS: &[Program] = &[
-    program("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver", BIN),
-    program("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager", BIN),
-    program("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler", BIN),
+    program(
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "kube-apiserver",
+        BIN,
+    ),
+    program(
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kube-controller-manager",
+        BIN,
+    ),
+    program(
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "kube-scheduler",
+        BIN,
+    ),
     program("k8s.io/kubernetes/cmd/kubelet", "kubelet", BIN),
     program("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy", BIN),
     program("k8s.io/kubernetes/cmd/kubectl", "kubectl", BIN),
@@ -113,18 +129,34 @@ pub fn supported(version: &str) -> Result<&'static Supported> {
         .iter()
         .find(|known| {
             let known = known.version.trim_start_matches('v');
-            known == plain || known.rsplit_once('.').is_some_and(|(minor, _)| minor == plain)
+            known == plain
+                || known
+                    .rsplit_once('.')
+                    .is_some_and(|(minor, _)| minor == plain)
         })
         .ok_or_else(|| Error::UnsupportedKubernetes {
             version: version.to_owned(),
-            supported: SUPPORTED.iter().map(|known| known.version.to_owned()).collect(),
+            supported: SUPPORTED
+                .iter()
+                .map(|known| known.version.to_owned())
+                .collect(),
         })
 }
 
 /// The supported version of the same minor, or else the newest: for what a foreign Kubernetes build lacks.
 pub(crate) fn nearest(version: &str) -> &'static Supported {
-    let minor = |version: &str| version.trim_start_matches('v').split('.').take(2).collect::<Vec<_>>().join(".");
-    SUPPORTED.iter().find(|known| minor(known.version) == minor(version)).unwrap_or(&SUPPORTED[0])
+    let minor = |version: &str| {
+        version
+            .trim_start_matches('v')
+            .split('.')
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(".")
+    };
+    SUPPORTED
+        .iter()
+        .find(|known| minor(known.version) == minor(version))
+        .unwrap_or(&SUPPORTED[0])
 }
 
 /// Every module but Kubernetes.
@@ -144,8 +176,16 @@ pub(crate) const OTHERS: &[Module] = &[
         files: files!("containerd": "go.mod", "go.sum"),
         upstream: "github.com/containerd/containerd/v2",
         programs: &[
-            program("github.com/containerd/containerd/v2/cmd/containerd", "containerd", BIN),
-            program("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "containerd-shim-runc-v2", BIN),
+            program(
+                "github.com/containerd/containerd/v2/cmd/containerd",
+                "containerd",
+                BIN,
+            ),
+            program(
+                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+                "containerd-shim-runc-v2",
+                BIN,
+            ),
             program("github.com/containerd/containerd/v2/cmd/ctr", "ctr", BIN),
         ],
         variables: &[("github.com/containerd/containerd/v2/version.Version", "%V")],
@@ -155,21 +195,76 @@ pub(crate) const OTHERS: &[Module] = &[
         files: files!("cni-plugins": "go.mod", "go.sum"),
         upstream: "github.com/containernetworking/plugins",
         programs: &[
-            program("github.com/containernetworking/plugins/plugins/ipam/host-local", "host-local", CNI),
-            program("github.com/containernetworking/plugins/plugins/ipam/static", "static", CNI),
-            program("github.com/containernetworking/plugins/plugins/main/bridge", "bridge", CNI),
-            program("github.com/containernetworking/plugins/plugins/main/ipvlan", "ipvlan", CNI),
-            program("github.com/containernetworking/plugins/plugins/main/loopback", "loopback", CNI),
-            program("github.com/containernetworking/plugins/plugins/main/macvlan", "macvlan", CNI),
-            program("github.com/containernetworking/plugins/plugins/main/ptp", "ptp", CNI),
-            program("github.com/containernetworking/plugins/plugins/main/vlan", "vlan", CNI),
-            program("github.com/containernetworking/plugins/plugins/meta/bandwidth", "bandwidth", CNI),
-            program("github.com/containernetworking/plugins/plugins/meta/firewall", "firewall", CNI),
-            program("github.com/containernetworking/plugins/plugins/meta/portmap", "portmap", CNI),
-            program("github.com/containernetworking/plugins/plugins/meta/sbr", "sbr", CNI),
-            program("github.com/containernetworking/plugins/plugins/meta/tuning", "tuning", CNI),
+            program(
+                "github.com/containernetworking/plugins/plugins/ipam/host-local",
+                "host-local",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/ipam/static",
+                "static",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/main/bridge",
+                "bridge",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/main/ipvlan",
+                "ipvlan",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/main/loopback",
+                "loopback",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/main/macvlan",
+                "macvlan",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/main/ptp",
+                "ptp",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/main/vlan",
+                "vlan",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/meta/bandwidth",
+                "bandwidth",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/meta/firewall",
+                "firewall",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/meta/portmap",
+                "portmap",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/meta/sbr",
+                "sbr",
+                CNI,
+            ),
+            program(
+                "github.com/containernetworking/plugins/plugins/meta/tuning",
+                "tuning",
+                CNI,
+            ),
         ],
-        variables: &[("github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion", "%V")],
+        variables: &[(
+            "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion",
+            "%V",
+        )],
     },
     Module {
         name: "coredns",
@@ -182,14 +277,25 @@ pub(crate) const OTHERS: &[Module] = &[
         name: "registry",
         files: files!("registry": "go.mod", "go.sum"),
         upstream: "github.com/distribution/distribution/v3",
-        programs: &[program("github.com/distribution/distribution/v3/cmd/registry", "registry", BIN)],
-        variables: &[("github.com/distribution/distribution/v3/version.version", "%V")],
+        programs: &[program(
+            "github.com/distribution/distribution/v3/cmd/registry",
+            "registry",
+            BIN,
+        )],
+        variables: &[(
+            "github.com/distribution/distribution/v3/version.version",
+            "%V",
+        )],
     },
     Module {
         name: "local-path-provisioner",
         files: files!("local-path-provisioner": "go.mod", "go.sum"),
         upstream: "github.com/rancher/local-path-provisioner",
-        programs: &[program("github.com/rancher/local-path-provisioner", "local-path-provisioner", BIN)],
+        programs: &[program(
+            "github.com/rancher/local-path-provisioner",
+            "local-path-provisioner",
+            BIN,
+        )],
         variables: &[("main.VERSION", "%V")],
     },
     Module {
@@ -214,10 +320,18 @@ impl Module {
         if self.upstream.is_empty() {
             return "v1";
         }
-        let go_mod = self.files.iter().find(|(name, _)| *name == "go.mod").map_or("", |(_, text)| *text);
+        let go_mod = self
+            .files
+            .iter()
+            .find(|(name, _)| *name == "go.mod")
+            .map_or("", |(_, text)| *text);
         go_mod
             .lines()
-            .filter_map(|line| line.trim().trim_start_matches("require ").strip_prefix(self.upstream))
+            .filter_map(|line| {
+                line.trim()
+                    .trim_start_matches("require ")
+                    .strip_prefix(self.upstream)
+            })
             .find_map(|rest| rest.strip_prefix(' ')?.split_whitespace().next())
             .unwrap_or("unknown")
     }
@@ -226,7 +340,10 @@ impl Module {
     pub(crate) fn linker_flags(&self) -> String {
         let version = self.version();
         let mut numbers = version.trim_start_matches('v').split('.');
-        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        let (major, minor) = (
+            numbers.next().unwrap_or_default(),
+            numbers.next().unwrap_or_default(),
+        );
         let mut flags = String::from("-s -w -buildid=");
         for (name, value) in self.variables {
             let value = value
@@ -264,13 +381,21 @@ mod tests {
             assert_eq!(known.module.version(), known.version);
         }
         for module in OTHERS {
-            assert!(module.version().starts_with('v'), "{}: {}", module.name, module.version());
+            assert!(
+                module.version().starts_with('v'),
+                "{}: {}",
+                module.name,
+                module.version()
+            );
         }
     }
 
     #[test]
     fn every_tool_line_is_a_program_and_the_other_way_round() {
-        for module in OTHERS.iter().chain(SUPPORTED.iter().map(|known| &known.module)) {
+        for module in OTHERS
+            .iter()
+            .chain(SUPPORTED.iter().map(|known| &known.module))
+        {
             let go_mod = module.files[0].1;
             let tools: std::collections::BTreeSet<_> = go_mod
                 .lines()
@@ -278,7 +403,12 @@ mod tests {
                 .map(|line| line.trim_start_matches("tool").trim())
                 .filter(|line| line.contains('/'))
                 .collect();
-            let programs: std::collections::BTreeSet<_> = module.programs.iter().map(|p| p.package).filter(|p| *p != ".").collect();
+            let programs: std::collections::BTreeSet<_> = module
+                .programs
+                .iter()
+                .map(|p| p.package)
+                .filter(|p| *p != ".")
+                .collect();
             assert_eq!(tools, programs, "{}", module.name);
         }
     }
@@ -289,7 +419,10 @@ mod tests {
             assert_eq!(supported(text).unwrap().version, "v1.36.3");
         }
         let error = supported("1.20").unwrap_err();
-        assert!(error.hint().unwrap().contains("v1.36.3, v1.35.4"), "{error}");
+        assert!(
+            error.hint().unwrap().contains("v1.36.3, v1.35.4"),
+            "{error}"
+        );
         assert_eq!(nearest("v1.35.0-alpha.1").version, "v1.35.4");
         assert_eq!(nearest("v1.40.0").version, "v1.36.3");
     }
@@ -297,7 +430,10 @@ mod tests {
     #[test]
     fn linker_flags_carry_the_version() {
         let flags = SUPPORTED[0].module.linker_flags();
-        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3 "), "{flags}");
+        assert!(
+            flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3 "),
+            "{flags}"
+        );
         assert!(flags.contains("version.gitMinor=36 "), "{flags}");
     }
 }

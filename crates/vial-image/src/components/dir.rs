@@ -3,18 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::Built;
-use super::catalog::Module;
+use super::catalog::{Module, Program};
+use super::{Built, Found};
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result};
 use crate::options::{Progress, Report};
 
 /// Where a checkout keeps what `make` and `build/run.sh make` built.
-const OUTPUTS: [&str; 5] =
-    ["", "_output/bin", "_output/local/bin/linux/amd64", "_output/dockerized/bin/linux/amd64", "bin"];
+const OUTPUTS: [&str; 5] = [
+    "",
+    "_output/bin",
+    "_output/local/bin/linux/amd64",
+    "_output/dockerized/bin/linux/amd64",
+    "bin",
+];
 
 fn missing(name: &str, directory: &Path, reason: &str) -> Error {
-    Error::Component { component: name.into(), origin: directory.display().to_string(), reason: reason.into() }
+    Error::Component {
+        component: name.into(),
+        origin: directory.display().to_string(),
+        reason: reason.into(),
+    }
 }
 
 /// The directory below `directory` that has the binaries.
@@ -24,7 +33,13 @@ fn locate(directory: &Path) -> Result<PathBuf> {
         .iter()
         .map(|output| directory.join(output))
         .find(|candidate| candidate.join("kubelet").is_file())
-        .ok_or_else(|| missing("kubelet", &directory, "neither it nor its _output/bin has the file"))
+        .ok_or_else(|| {
+            missing(
+                "kubelet",
+                &directory,
+                "neither it nor its _output/bin has the file",
+            )
+        })
 }
 
 /// The version that the directory's kubelet tells.
@@ -35,41 +50,83 @@ pub(super) async fn version(directory: &Path) -> Result<String> {
         .stdin(Stdio::null())
         .output()
         .await
-        .map_err(|source| Error::NoProgram { program: kubelet.display().to_string(), source })?;
+        .map_err(|source| Error::NoProgram {
+            program: kubelet.display().to_string(),
+            source,
+        })?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.trim().strip_prefix("Kubernetes ") {
         Some(version) if output.status.success() => Ok(version.to_owned()),
-        _ => Err(missing("kubelet", directory, "`kubelet --version` does not tell its version")),
+        _ => Err(missing(
+            "kubelet",
+            directory,
+            "`kubelet --version` does not tell its version",
+        )),
     }
 }
 
 /// Takes the programs from the directory. They are copied first: a `make` that runs meanwhile must not tear a layer.
-pub(super) async fn copy(module: &Module, directory: &Path, version: &str, home: &Path, report: Report<'_>) -> Result<Vec<Built>> {
+pub(super) async fn copy(
+    module: &Module,
+    directory: &Path,
+    version: &str,
+    home: &Path,
+    report: Report<'_>,
+) -> Result<Vec<Built>> {
     let directory = locate(directory)?;
     let id = "dir/kubernetes".to_owned();
-    report(Progress::Started { id: id.clone(), title: format!("take kubernetes {version} from {}", directory.display()) });
+    report(Progress::Started {
+        id: id.clone(),
+        title: format!("take kubernetes {version} from {}", directory.display()),
+    });
     let cache = home.join("cache/components/dir");
     std::fs::create_dir_all(&cache).at("create", &cache)?;
-    let mut all = Vec::new();
-    for program in module.programs {
+    let source = format!("dir: {}", directory.display());
+    let (programs, keep) = (module.programs, cache.clone());
+    let copied = tokio::task::spawn_blocking(move || copy_files(programs, &directory, &keep));
+    let files = copied.await.unwrap_or(Err(Error::Cancelled))?;
+    let found = files
+        .into_iter()
+        .map(|(program, file)| Found {
+            program,
+            file,
+            source: source.clone(),
+        })
+        .collect();
+    let all = Built::all(module, found, version).await?;
+    remove_others(&cache, &all);
+    report(Progress::Finished { id, cached: false });
+    Ok(all)
+}
+
+fn copy_files(
+    programs: &[Program],
+    directory: &Path,
+    cache: &Path,
+) -> Result<Vec<(Program, PathBuf)>> {
+    let mut files = Vec::new();
+    for program in programs {
         let from = directory.join(program.name);
         if !from.is_file() {
             if program.directory.is_empty() {
                 continue;
             }
-            return Err(missing(program.name, &directory, "the file is not there"));
+            return Err(missing(program.name, directory, "the file is not there"));
         }
-        let mut aside = tempfile::Builder::new().prefix(".tmp-").tempfile_in(&cache).at("create a file in", &cache)?;
+        let mut aside = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .tempfile_in(cache)
+            .at("create a file in", cache)?;
         let mut file = std::fs::File::open(&from).at("open", &from)?;
         std::io::copy(&mut file, aside.as_file_mut()).at("copy", &from)?;
-        let (digest, _) = std::fs::File::open(aside.path()).and_then(Digest::of_reader).at("read", aside.path())?;
+        let (digest, _) = std::fs::File::open(aside.path())
+            .and_then(Digest::of_reader)
+            .at("read", aside.path())?;
         let to = cache.join(format!("{}-{}", program.name, digest.short()));
         crate::disk::persist(aside, &to)?;
-        all.push(Built::new(module, program, to, version, format!("dir: {}", directory.display()))?);
+        files.push((*program, to));
     }
-    remove_others(&cache, &all);
-    report(Progress::Finished { id, cached: false });
-    Ok(all)
+    Ok(files)
 }
 
 /// Old copies would add up to gigabytes in a day's work.
@@ -106,7 +163,9 @@ mod tests {
             let dir = checkout(below);
             assert_eq!(version(dir.path()).await.unwrap(), "v1.37.0-alpha.1");
             let home = tempfile::tempdir().unwrap();
-            let built = copy(&SUPPORTED[0].module, dir.path(), "v1", home.path(), &|_| {}).await.unwrap();
+            let built = copy(&SUPPORTED[0].module, dir.path(), "v1", home.path(), &|_| {})
+                .await
+                .unwrap();
             assert_eq!(built.len(), SUPPORTED[0].module.programs.len());
         }
     }
@@ -116,9 +175,20 @@ mod tests {
         let dir = checkout("_output/bin");
         std::fs::remove_file(dir.path().join("_output/bin/kube-proxy")).unwrap();
         let home = tempfile::tempdir().unwrap();
-        let error = copy(&SUPPORTED[0].module, dir.path(), "v1", home.path(), &|_| {}).await.unwrap_err();
-        assert!(error.to_string().contains("cannot get kube-proxy from"), "{error}");
+        let error = copy(&SUPPORTED[0].module, dir.path(), "v1", home.path(), &|_| {})
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("cannot get kube-proxy from"),
+            "{error}"
+        );
         let empty = tempfile::tempdir().unwrap();
-        assert!(version(empty.path()).await.unwrap_err().to_string().contains("kubelet"));
+        assert!(
+            version(empty.path())
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("kubelet")
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::catalog::{Module, Program};
-use super::Built;
+use super::{Built, Found};
 use crate::digest::Hasher;
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
@@ -33,8 +33,15 @@ impl Go {
         let cache = home.join("cache/components");
         std::fs::create_dir_all(cache.join("bin")).at("create", &cache)?;
         remove_leftovers(&cache)?;
-        let version = match Command::new("go").args(["env", "GOVERSION"]).stdin(Stdio::null()).output().await {
-            Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        let version = match Command::new("go")
+            .args(["env", "GOVERSION"])
+            .stdin(Stdio::null())
+            .output()
+            .await
+        {
+            Ok(output) if output.status.success() => {
+                Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            }
             _ => None,
         };
         Ok(Self { version, cache })
@@ -42,28 +49,72 @@ impl Go {
 
     /// Builds all programs of a module, or takes them from the cache.
     pub(crate) async fn build(&self, module: &Module, report: Report<'_>) -> Result<Vec<Built>> {
-        self.build_some(module, &module.programs.iter().collect::<Vec<_>>(), report).await
+        self.build_some(module, &module.programs.iter().collect::<Vec<_>>(), report)
+            .await
     }
 
     /// Builds one program of a module.
-    pub(crate) async fn build_only(&self, module: &Module, name: &str, report: Report<'_>) -> Result<Vec<Built>> {
-        self.build_some(module, &module.programs.iter().filter(|program| program.name == name).collect::<Vec<_>>(), report).await
+    pub(crate) async fn build_only(
+        &self,
+        module: &Module,
+        name: &str,
+        report: Report<'_>,
+    ) -> Result<Vec<Built>> {
+        self.build_some(
+            module,
+            &module
+                .programs
+                .iter()
+                .filter(|program| program.name == name)
+                .collect::<Vec<_>>(),
+            report,
+        )
+        .await
     }
 
-    async fn build_some(&self, module: &Module, programs: &[&Program], report: Report<'_>) -> Result<Vec<Built>> {
+    async fn build_some(
+        &self,
+        module: &Module,
+        programs: &[&Program],
+        report: Report<'_>,
+    ) -> Result<Vec<Built>> {
         let whole = programs.len() == module.programs.len();
-        let id = if whole { format!("go/{}", module.name) } else { format!("go/{}/{}", module.name, programs.first().map_or("", |p| p.name)) };
-        report(Progress::Started { id: id.clone(), title: format!("build {} {} from its Go module", module.name, module.version()) });
+        let id = if whole {
+            format!("go/{}", module.name)
+        } else {
+            format!(
+                "go/{}/{}",
+                module.name,
+                programs.first().map_or("", |p| p.name)
+            )
+        };
+        report(Progress::Started {
+            id: id.clone(),
+            title: format!(
+                "build {} {} from its Go module",
+                module.name,
+                module.version()
+            ),
+        });
         let directory = self.cache.join("bin").join(self.key(module, programs));
         let cached = directory.is_dir();
         if !cached {
             self.run(module, programs, &directory).await?;
         }
-        let origin = if module.upstream.is_empty() { "vial".to_owned() } else { format!("go: {}", module.upstream) };
-        let built = programs
+        let origin = if module.upstream.is_empty() {
+            "vial".to_owned()
+        } else {
+            format!("go: {}", module.upstream)
+        };
+        let found = programs
             .iter()
-            .map(|program| Built::new(module, program, directory.join(program.name), module.version(), origin.clone()))
-            .collect::<Result<_>>()?;
+            .map(|program| Found {
+                program: **program,
+                file: directory.join(program.name),
+                source: origin.clone(),
+            })
+            .collect();
+        let built = Built::all(module, found, module.version()).await?;
         report(Progress::Finished { id, cached });
         Ok(built)
     }
@@ -95,18 +146,39 @@ impl Go {
             disk::write_atomically(&source.join(name), content.as_bytes())?;
         }
         disk::require_free(&self.cache, NEEDED)?;
-        let aside = tempfile::Builder::new().prefix(".tmp-").tempdir_in(&self.cache).at("create a directory in", &self.cache)?;
+        let aside = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .tempdir_in(&self.cache)
+            .at("create a directory in", &self.cache)?;
         let flags = module.linker_flags();
         let mut command = Command::new("go");
         command
-            .args(["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", &flags, "-o"])
+            .args([
+                "build",
+                "-trimpath",
+                "-buildvcs=false",
+                "-mod=readonly",
+                "-ldflags",
+                &flags,
+                "-o",
+            ])
             .arg(format!("{}/", aside.path().display()))
             .args(programs.iter().map(|program| program.package))
             .current_dir(&source)
-            .envs([("CGO_ENABLED", "0"), ("GOOS", "linux"), ("GOARCH", "amd64"), ("GOWORK", "off"), ("GOFLAGS", ""), ("GOTOOLCHAIN", "local")])
+            .envs([
+                ("CGO_ENABLED", "0"),
+                ("GOOS", "linux"),
+                ("GOARCH", "amd64"),
+                ("GOWORK", "off"),
+                ("GOFLAGS", ""),
+                ("GOTOOLCHAIN", "local"),
+            ])
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = command.output().await.map_err(|source| Error::NoProgram { program: "go".into(), source })?;
+        let output = command.output().await.map_err(|source| Error::NoProgram {
+            program: "go".into(),
+            source,
+        })?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(Error::Program {
@@ -123,7 +195,8 @@ impl Go {
             }
         }
         let aside = aside.keep();
-        std::fs::set_permissions(&aside, std::os::unix::fs::PermissionsExt::from_mode(0o755)).at("set the mode of", &aside)?;
+        std::fs::set_permissions(&aside, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .at("set the mode of", &aside)?;
         match std::fs::rename(&aside, directory) {
             // Another process was quicker.
             Err(_) if directory.is_dir() => disk::remove_tree(&aside),
@@ -149,8 +222,15 @@ fn output_name(module: &Module, program: &Program) -> String {
     }
     let mut parts = program.package.rsplit('/');
     let last = parts.next().unwrap_or_default();
-    let is_major = last.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
-    if is_major { parts.next().unwrap_or(last) } else { last }.to_owned()
+    let is_major = last
+        .strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+    if is_major {
+        parts.next().unwrap_or(last)
+    } else {
+        last
+    }
+    .to_owned()
 }
 
 fn last_lines(text: &str, count: usize) -> String {

@@ -33,11 +33,26 @@ pub(crate) struct Built {
     pub(crate) record: ComponentRecord,
 }
 
+/// A file that holds a program, not looked at yet.
+struct Found {
+    program: catalog::Program,
+    file: PathBuf,
+    source: String,
+}
+
 impl Built {
-    fn new(module: &Module, program: &catalog::Program, file: PathBuf, version: &str, source: String) -> Result<Self> {
-        let (digest, _) = std::fs::File::open(&file).and_then(Digest::of_reader).at("read", &file)?;
+    fn new(module: &Module, found: Found, version: &str) -> Result<Self> {
+        let Found {
+            program,
+            file,
+            source,
+        } = found;
+        let (digest, _) = std::fs::File::open(&file)
+            .and_then(Digest::of_reader)
+            .at("read", &file)?;
         let modules = buildinfo::modules(&file)?;
-        let path = (!program.directory.is_empty()).then(|| format!("/{}/{}", program.directory, program.name));
+        let path = (!program.directory.is_empty())
+            .then(|| format!("/{}/{}", program.directory, program.name));
         Ok(Self {
             module: module.name,
             directory: program.directory,
@@ -51,6 +66,20 @@ impl Built {
             },
             file,
         })
+    }
+
+    /// Digests the files apart from the runtime's threads: together they are half a gigabyte.
+    async fn all(module: &Module, found: Vec<Found>, version: &str) -> Result<Vec<Self>> {
+        let (module, version) = (*module, version.to_owned());
+        let work = move || {
+            found
+                .into_iter()
+                .map(|found| Self::new(&module, found, &version))
+                .collect()
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or(Err(Error::Cancelled))
     }
 }
 
@@ -68,11 +97,14 @@ pub(crate) struct Programs {
 impl Programs {
     /// A program by its name.
     pub(crate) fn get(&self, name: &str) -> Result<&Built> {
-        self.all.iter().find(|built| built.record.name == name).ok_or_else(|| Error::Component {
-            component: name.into(),
-            origin: "the catalog".into(),
-            reason: "there is no such program".into(),
-        })
+        self.all
+            .iter()
+            .find(|built| built.record.name == name)
+            .ok_or_else(|| Error::Component {
+                component: name.into(),
+                origin: "the catalog".into(),
+                reason: "there is no such program".into(),
+            })
     }
 }
 
@@ -87,7 +119,13 @@ pub(crate) async fn version(options: &BuildOptions) -> Result<String> {
         }),
         // A release site has more versions than vial has modules for.
         (_, Source::Release) => Ok(supported(&options.kubernetes).map_or_else(
-            |error| if release::is_version(&options.kubernetes) { Ok(options.kubernetes.clone()) } else { Err(error) },
+            |error| {
+                if release::is_version(&options.kubernetes) {
+                    Ok(options.kubernetes.clone())
+                } else {
+                    Err(error)
+                }
+            },
             |known| Ok(known.version.to_owned()),
         )?),
         _ => Ok(supported(&options.kubernetes)?.version.to_owned()),
@@ -95,14 +133,21 @@ pub(crate) async fn version(options: &BuildOptions) -> Result<String> {
 }
 
 /// Gets or builds every program.
-pub(crate) async fn gather(options: &BuildOptions, home: &std::path::Path, report: Report<'_>) -> Result<Programs> {
+pub(crate) async fn gather(
+    options: &BuildOptions,
+    home: &std::path::Path,
+    report: Report<'_>,
+) -> Result<Programs> {
     let version = version(options).await?;
     let near = nearest(&version);
     let go = Go::find(home).await?;
     let source = choose(options, &version, report).await;
     let mut all = match source {
         Source::Dir => {
-            let directory = options.k8s_bin.as_deref().unwrap_or(std::path::Path::new("."));
+            let directory = options
+                .k8s_bin
+                .as_deref()
+                .unwrap_or(std::path::Path::new("."));
             dir::copy(&near.module, directory, &version, home, report).await?
         }
         Source::Release => {
@@ -118,7 +163,11 @@ pub(crate) async fn gather(options: &BuildOptions, home: &std::path::Path, repor
     for module in OTHERS {
         all.extend(go.build(module, report).await?);
     }
-    Ok(Programs { kubernetes: version, agnhost_tags: near.agnhost, all })
+    Ok(Programs {
+        kubernetes: version,
+        agnhost_tags: near.agnhost,
+        all,
+    })
 }
 
 /// What `auto` means here and now.
@@ -133,6 +182,8 @@ async fn choose(options: &BuildOptions, version: &str, report: Report<'_>) -> So
     if release::answers(base, version).await {
         return Source::Release;
     }
-    report(Progress::Note { text: format!("{base} does not answer: kubernetes {version} is built from its Go module") });
+    report(Progress::Note {
+        text: format!("{base} does not answer: kubernetes {version} is built from its Go module"),
+    });
     Source::Go
 }

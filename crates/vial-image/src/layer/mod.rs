@@ -20,7 +20,8 @@ pub(crate) const MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+zstd
 const LEVEL: i32 = 3;
 
 /// The archive of a layer in the making.
-pub(crate) type LayerTar<'a, 'f> = TarWriter<HashingWriter<zstd::Encoder<'a, HashingWriter<BufWriter<&'f File>>>>>;
+pub(crate) type LayerTar<'a, 'f> =
+    TarWriter<HashingWriter<zstd::Encoder<'a, HashingWriter<BufWriter<&'f File>>>>>;
 
 /// A layer's archive, written and compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,11 @@ pub(crate) struct Compressed {
 }
 
 /// Writes the archive that `make` fills into `file` (at `path`, for messages) and syncs it.
-pub(crate) fn compress(file: &File, path: &Path, make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>) -> Result<Compressed> {
+pub(crate) fn compress(
+    file: &File,
+    path: &Path,
+    make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>,
+) -> Result<Compressed> {
     let out = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
     let encoder = zstd::Encoder::new(out, LEVEL).at("compress to", path)?;
     let mut tar = TarWriter::new(HashingWriter::new(encoder));
@@ -43,5 +48,9 @@ pub(crate) fn compress(file: &File, path: &Path, make: impl FnOnce(&mut LayerTar
     let (mut out, digest, size) = encoder.finish().at("write", path)?.finish();
     out.flush().at("write", path)?;
     file.sync_all().at("sync", path)?;
-    Ok(Compressed { digest, diff_id, size })
+    Ok(Compressed {
+        digest,
+        diff_id,
+        size,
+    })
 }

@@ -22,7 +22,10 @@ use crate::error::{Error, IoContext, Result};
 
 /// Unpacks the archive `title`; `target` must exist and be empty.
 pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<()> {
-    let bad = |reason: String| Error::BadArchive { archive: title.to_owned(), reason };
+    let bad = |reason: String| Error::BadArchive {
+        archive: title.to_owned(),
+        reason,
+    };
     let mut archive = Archive::new(reader);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(rustix::process::geteuid().is_root());
@@ -32,28 +35,45 @@ pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<()
     let mut directories: Vec<(PathBuf, u64, u32)> = Vec::new();
     for entry in archive.entries().map_err(|error| bad(error.to_string()))? {
         let mut entry = entry.map_err(|error| bad(error.to_string()))?;
-        let name = safe_name(&entry).ok_or_else(|| bad(format!("`{}` leads out of it", lossy(&entry.path_bytes()))))?;
+        let name = safe_name(&entry)
+            .ok_or_else(|| bad(format!("`{}` leads out of it", lossy(&entry.path_bytes()))))?;
         if name.as_os_str().is_empty() {
             continue;
         }
-        if let Some(hidden) = name.file_name().and_then(|file| file.as_bytes().strip_prefix(b".wh.")) {
+        if let Some(hidden) = name
+            .file_name()
+            .and_then(|file| file.as_bytes().strip_prefix(b".wh."))
+        {
             whiteout(target, &name, hidden)?;
             continue;
         }
         match entry.header().entry_type() {
             EntryType::Char | EntryType::Block | EntryType::Fifo => device(&entry, target, &name)?,
             kind => {
-                let unpacked = entry.unpack_in(target).map_err(|error| match error.kind() {
-                    // What the disk refuses is the disk's fault, not the archive's.
-                    std::io::ErrorKind::StorageFull => Error::Io { operation: "unpack to", path: target.to_path_buf(), source: error },
-                    _ => bad(describe(&error)),
-                })?;
+                let unpacked = entry
+                    .unpack_in(target)
+                    .map_err(|error| match error.kind() {
+                        // What the disk refuses is the disk's fault, not the archive's.
+                        std::io::ErrorKind::StorageFull => Error::Io {
+                            operation: "unpack to",
+                            path: target.to_path_buf(),
+                            source: error,
+                        },
+                        _ => bad(describe(&error)),
+                    })?;
                 if !unpacked {
                     return Err(bad(format!("`{}` leads out of it", name.display())));
                 }
                 if kind.is_dir() {
-                    let mode = entry.header().mode().map_err(|error| bad(error.to_string()))?;
-                    directories.push((target.join(&name), entry.header().mtime().unwrap_or(0), mode & 0o7777));
+                    let mode = entry
+                        .header()
+                        .mode()
+                        .map_err(|error| bad(error.to_string()))?;
+                    directories.push((
+                        target.join(&name),
+                        entry.header().mtime().unwrap_or(0),
+                        mode & 0o7777,
+                    ));
                 }
             }
         }
@@ -61,7 +81,9 @@ pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<()
     for (path, mtime, mode) in directories.into_iter().rev() {
         fs::set_permissions(&path, Permissions::from_mode(mode)).at("set the mode of", &path)?;
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(mtime);
-        File::open(&path).and_then(|dir| dir.set_times(FileTimes::new().set_modified(time))).at("set the time of", &path)?;
+        File::open(&path)
+            .and_then(|dir| dir.set_times(FileTimes::new().set_modified(time)))
+            .at("set the time of", &path)?;
     }
     Ok(())
 }
@@ -106,7 +128,14 @@ fn whiteout(target: &Path, name: &Path, hidden: &[u8]) -> Result<()> {
             .at("mark as opaque", &directory);
     }
     let path = directory.join(std::ffi::OsStr::from_bytes(hidden));
-    rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::empty(), rustix::fs::makedev(0, 0)).at("create", &path)
+    rustix::fs::mknodat(
+        CWD,
+        &path,
+        FileType::CharacterDevice,
+        Mode::empty(),
+        rustix::fs::makedev(0, 0),
+    )
+    .at("create", &path)
 }
 
 fn device<R: Read>(entry: &Entry<'_, R>, target: &Path, name: &Path) -> Result<()> {
@@ -114,18 +143,28 @@ fn device<R: Read>(entry: &Entry<'_, R>, target: &Path, name: &Path) -> Result<(
     let header = entry.header();
     let number = |field: std::io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
     let (kind, device) = match header.entry_type() {
-        EntryType::Char => (FileType::CharacterDevice, rustix::fs::makedev(number(header.device_major()), number(header.device_minor()))),
-        EntryType::Block => (FileType::BlockDevice, rustix::fs::makedev(number(header.device_major()), number(header.device_minor()))),
+        EntryType::Char => (
+            FileType::CharacterDevice,
+            rustix::fs::makedev(number(header.device_major()), number(header.device_minor())),
+        ),
+        EntryType::Block => (
+            FileType::BlockDevice,
+            rustix::fs::makedev(number(header.device_major()), number(header.device_minor())),
+        ),
         _ => (FileType::Fifo, 0),
     };
     let mode = Mode::from_raw_mode(header.mode().at("read the mode of", name)? & 0o7777);
     rustix::fs::mknodat(CWD, &path, kind, mode, device).at("create", &path)?;
-    let (uid, gid) = (header.uid().at("read the owner of", name)?, header.gid().at("read the owner of", name)?);
+    let (uid, gid) = (
+        header.uid().at("read the owner of", name)?,
+        header.gid().at("read the owner of", name)?,
+    );
     let id = |id: u64| u32::try_from(id).unwrap_or(0);
     std::os::unix::fs::lchown(&path, Some(id(uid)), Some(id(gid))).at("set the owner of", &path)?;
     // The umask took its part.
     if kind != FileType::CharacterDevice || device != 0 {
-        fs::set_permissions(&path, Permissions::from_mode(mode.as_raw_mode())).at("set the mode of", &path)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode.as_raw_mode()))
+            .at("set the mode of", &path)?;
     }
     Ok(())
 }
@@ -179,17 +218,33 @@ mod tests {
         fs::set_permissions(source.path().join("d/f"), Permissions::from_mode(0o4755)).unwrap();
         fs::hard_link(source.path().join("d/f"), source.path().join("h")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", source.path().join("s")).unwrap();
-        rustix::fs::mknodat(CWD, source.path().join("p"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            source.path().join("p"),
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         let mut writer = TarWriter::new(Vec::new());
         writer.tree("pre", source.path()).unwrap();
         let dir = round_trip(writer).unwrap();
-        let at = |name: &str| dir.path().join("pre").join(name).symlink_metadata().unwrap();
+        let at = |name: &str| {
+            dir.path()
+                .join("pre")
+                .join(name)
+                .symlink_metadata()
+                .unwrap()
+        };
         assert_eq!(at("d/f").mode() & 0o7777, 0o4755);
         assert_eq!(at("d/f").mtime(), 1_767_225_600);
         assert_eq!(at("d").mtime(), 1_767_225_600);
         assert_eq!(at("d/f").ino(), at("h").ino());
         assert!(at("p").file_type().is_fifo());
-        assert_eq!(fs::read_link(dir.path().join("pre/s")).unwrap(), Path::new("/etc/passwd"));
+        assert_eq!(
+            fs::read_link(dir.path().join("pre/s")).unwrap(),
+            Path::new("/etc/passwd")
+        );
     }
 
     #[test]
@@ -198,18 +253,29 @@ mod tests {
             return eprintln!("skipped, because device files need root");
         }
         let mut writer = TarWriter::new(Vec::new());
-        writer.file("a/.wh.gone", 0o644, 0, std::io::empty()).unwrap();
-        writer.file("b/.wh..wh..opq", 0o644, 0, std::io::empty()).unwrap();
+        writer
+            .file("a/.wh.gone", 0o644, 0, std::io::empty())
+            .unwrap();
+        writer
+            .file("b/.wh..wh..opq", 0o644, 0, std::io::empty())
+            .unwrap();
         let dir = round_trip(writer).unwrap();
         let gone = dir.path().join("a/gone").symlink_metadata().unwrap();
         assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
         let mut value = [0; 8];
-        assert_eq!(rustix::fs::lgetxattr(dir.path().join("b"), OPAQUE, &mut value[..]), Ok(1));
+        assert_eq!(
+            rustix::fs::lgetxattr(dir.path().join("b"), OPAQUE, &mut value[..]),
+            Ok(1)
+        );
         // And back again.
         let mut writer = TarWriter::new(Vec::new());
         writer.tree("", dir.path()).unwrap();
         let bytes = writer.finish().unwrap();
-        let names: Vec<_> = Archive::new(&bytes[..]).entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+        let names: Vec<_> = Archive::new(&bytes[..])
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().display().to_string())
+            .collect();
         assert_eq!(names, ["a", "a/.wh.gone", "b", "b/.wh..wh..opq"]);
     }
 
@@ -218,7 +284,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("in");
         fs::create_dir(&target).unwrap();
-        let error = unpack("evil", &raw("../out", EntryType::Regular, None)[..], &target).unwrap_err();
+        let error = unpack(
+            "evil",
+            &raw("../out", EntryType::Regular, None)[..],
+            &target,
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("leads out"), "{error}");
         assert!(!dir.path().join("out").exists());
     }

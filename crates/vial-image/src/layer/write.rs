@@ -32,35 +32,60 @@ pub(crate) struct TarWriter<W: Write> {
 
 impl<W: Write> TarWriter<W> {
     pub(crate) fn new(writer: W) -> Self {
-        Self { builder: tar::Builder::new(writer) }
+        Self {
+            builder: tar::Builder::new(writer),
+        }
     }
 
     /// A directory, root's, 0755; `path` is relative.
     pub(crate) fn directory(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let mut header = header(EntryType::Directory, 0o755, 0, 0);
-        self.builder.append_data(&mut header, path, io::empty()).at("archive", path)
+        self.builder
+            .append_data(&mut header, path, io::empty())
+            .at("archive", path)
     }
 
     /// All directories above `path`, from the top.
     pub(crate) fn parents(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let mut parents: Vec<_> = path.as_ref().ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()).collect();
+        let mut parents: Vec<_> = path
+            .as_ref()
+            .ancestors()
+            .skip(1)
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .collect();
         parents.reverse();
-        parents.into_iter().try_for_each(|parent| self.directory(parent))
+        parents
+            .into_iter()
+            .try_for_each(|parent| self.directory(parent))
     }
 
     /// A file, root's.
-    pub(crate) fn file(&mut self, path: impl AsRef<Path>, mode: u32, size: u64, content: impl Read) -> Result<()> {
+    pub(crate) fn file(
+        &mut self,
+        path: impl AsRef<Path>,
+        mode: u32,
+        size: u64,
+        content: impl Read,
+    ) -> Result<()> {
         let path = path.as_ref();
         let mut header = header(EntryType::Regular, mode, 0, 0);
         header.set_size(size);
-        self.builder.append_data(&mut header, path, content).at("archive", path)
+        self.builder
+            .append_data(&mut header, path, content)
+            .at("archive", path)
     }
 
     /// A symbolic link, root's.
-    pub(crate) fn symlink(&mut self, path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<()> {
+    pub(crate) fn symlink(
+        &mut self,
+        path: impl AsRef<Path>,
+        target: impl AsRef<Path>,
+    ) -> Result<()> {
         let mut header = header(EntryType::Symlink, 0o777, 0, 0);
-        self.builder.append_link(&mut header, path.as_ref(), target.as_ref()).at("archive", path.as_ref())
+        self.builder
+            .append_link(&mut header, path.as_ref(), target.as_ref())
+            .at("archive", path.as_ref())
     }
 
     /// Everything below `root`, at `prefix` (which may be empty) in the archive.
@@ -68,9 +93,15 @@ impl<W: Write> TarWriter<W> {
         self.walk(prefix.as_ref(), root, &mut HashMap::new())
     }
 
-    fn walk(&mut self, prefix: &Path, directory: &Path, links: &mut HashMap<(u64, u64), PathBuf>) -> Result<()> {
-        let mut entries: Vec<_> =
-            fs::read_dir(directory).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()).at("read", directory)?;
+    fn walk(
+        &mut self,
+        prefix: &Path,
+        directory: &Path,
+        links: &mut HashMap<(u64, u64), PathBuf>,
+    ) -> Result<()> {
+        let mut entries: Vec<_> = fs::read_dir(directory)
+            .and_then(|entries| entries.collect::<io::Result<Vec<_>>>())
+            .at("read", directory)?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let (path, name) = (entry.path(), prefix.join(entry.file_name()));
@@ -86,7 +117,13 @@ impl<W: Write> TarWriter<W> {
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path, name: &Path, metadata: &Metadata, links: &mut HashMap<(u64, u64), PathBuf>) -> Result<()> {
+    fn entry(
+        &mut self,
+        path: &Path,
+        name: &Path,
+        metadata: &Metadata,
+        links: &mut HashMap<(u64, u64), PathBuf>,
+    ) -> Result<()> {
         let kind = metadata.file_type();
         if kind.is_socket() {
             return Ok(());
@@ -100,7 +137,10 @@ impl<W: Write> TarWriter<W> {
         if !kind.is_dir() && metadata.nlink() > 1 {
             if let Some(first) = links.get(&(metadata.dev(), metadata.ino())) {
                 let mut header = header(EntryType::Link, mode, uid, gid);
-                return self.builder.append_link(&mut header, name, first).at("archive", path);
+                return self
+                    .builder
+                    .append_link(&mut header, name, first)
+                    .at("archive", path);
             }
             links.insert((metadata.dev(), metadata.ino()), name.to_path_buf());
         }
@@ -108,12 +148,23 @@ impl<W: Write> TarWriter<W> {
         if kind.is_symlink() {
             let target = fs::read_link(path).at("read", path)?;
             let mut header = header(EntryType::Symlink, 0o777, uid, gid);
-            self.builder.append_link(&mut header, name, target).at("archive", path)
+            self.builder
+                .append_link(&mut header, name, target)
+                .at("archive", path)
         } else if kind.is_file() {
             let mut header = header(EntryType::Regular, mode, uid, gid);
             header.set_size(metadata.len());
             let file = File::open(path).at("open", path)?;
-            self.builder.append_data(&mut header, name, Exact { inner: file, left: metadata.len() }).at("archive", path)
+            self.builder
+                .append_data(
+                    &mut header,
+                    name,
+                    Exact {
+                        inner: file,
+                        left: metadata.len(),
+                    },
+                )
+                .at("archive", path)
         } else {
             let entry_type = match () {
                 () if kind.is_dir() => EntryType::Directory,
@@ -123,10 +174,16 @@ impl<W: Write> TarWriter<W> {
             };
             let mut header = header(entry_type, mode, uid, gid);
             if kind.is_char_device() || kind.is_block_device() {
-                header.set_device_major(rustix::fs::major(metadata.rdev())).at("archive", path)?;
-                header.set_device_minor(rustix::fs::minor(metadata.rdev())).at("archive", path)?;
+                header
+                    .set_device_major(rustix::fs::major(metadata.rdev()))
+                    .at("archive", path)?;
+                header
+                    .set_device_minor(rustix::fs::minor(metadata.rdev()))
+                    .at("archive", path)?;
             }
-            self.builder.append_data(&mut header, name, io::empty()).at("archive", path)
+            self.builder
+                .append_data(&mut header, name, io::empty())
+                .at("archive", path)
         }
     }
 
@@ -137,14 +194,23 @@ impl<W: Write> TarWriter<W> {
             let mut value = [0; 256];
             match rustix::fs::lgetxattr(path, name, &mut value[..]) {
                 Ok(size) => kept.push((format!("SCHILY.xattr.{name}"), value[..size].to_vec())),
-                Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::PERM) => {}
+                Err(
+                    rustix::io::Errno::NODATA
+                    | rustix::io::Errno::OPNOTSUPP
+                    | rustix::io::Errno::PERM,
+                ) => {}
                 Err(error) => return Err(error).at("read the attributes of", path),
             }
         }
         if kept.is_empty() {
             return Ok(());
         }
-        self.builder.append_pax_extensions(kept.iter().map(|(key, value)| (key.as_str(), value.as_slice()))).at("archive", path)
+        self.builder
+            .append_pax_extensions(
+                kept.iter()
+                    .map(|(key, value)| (key.as_str(), value.as_slice())),
+            )
+            .at("archive", path)
     }
 
     /// Ends the archive.
@@ -173,13 +239,18 @@ struct Exact<R> {
 
 impl<R: Read> Read for Exact<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let want = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if want == 0 {
             return Ok(0);
         }
         let n = self.inner.read(&mut buffer[..want])?;
         if n == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file became shorter while it was read",
+            ));
         }
         self.left -= n as u64;
         Ok(n)
@@ -205,7 +276,11 @@ mod tests {
     }
 
     fn names(bytes: &[u8]) -> Vec<String> {
-        tar::Archive::new(bytes).entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect()
+        tar::Archive::new(bytes)
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().display().to_string())
+            .collect()
     }
 
     proptest! {
@@ -256,16 +331,30 @@ mod tests {
         symlink("one", dir.path().join("sym")).unwrap();
         let bytes = archive(dir.path());
         let mut archive = tar::Archive::new(&bytes[..]);
-        let kinds: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().header().entry_type()).collect();
-        assert_eq!(kinds, [EntryType::Regular, EntryType::Symlink, EntryType::Link]);
+        let kinds: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().header().entry_type())
+            .collect();
+        assert_eq!(
+            kinds,
+            [EntryType::Regular, EntryType::Symlink, EntryType::Link]
+        );
     }
 
     #[test]
     fn long_names_survive() {
         let dir = tempfile::tempdir().unwrap();
-        let deep = dir.path().join("x".repeat(90)).join("y".repeat(90)).join("z".repeat(90));
+        let deep = dir
+            .path()
+            .join("x".repeat(90))
+            .join("y".repeat(90))
+            .join("z".repeat(90));
         fs::create_dir_all(&deep).unwrap();
         fs::write(deep.join("f"), "").unwrap();
-        assert_eq!(names(&archive(dir.path())).last().unwrap().len(), 90 * 3 + 4);
+        assert_eq!(
+            names(&archive(dir.path())).last().unwrap().len(),
+            90 * 3 + 4
+        );
     }
 }

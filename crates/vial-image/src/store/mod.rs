@@ -52,7 +52,10 @@ pub struct Store {
 impl Store {
     /// Opens the store below `home`, making an empty one when there is none.
     pub fn open(home: &Path) -> Result<Self> {
-        let store = Self { home: home.to_path_buf(), root: home.join("images") };
+        let store = Self {
+            home: home.to_path_buf(),
+            root: home.join("images"),
+        };
         if !store.root.join("oci-layout").is_file() {
             for directory in ["blobs/sha256", "unpacked", "cache/layers", "tmp"] {
                 let path = store.root.join(directory);
@@ -61,7 +64,10 @@ impl Store {
             if !store.index_path().exists() {
                 store.write_index(&Index::default())?;
             }
-            disk::write_atomically(&store.root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            disk::write_atomically(
+                &store.root.join("oci-layout"),
+                br#"{"imageLayoutVersion":"1.0.0"}"#,
+            )?;
         }
         Ok(store)
     }
@@ -82,12 +88,17 @@ impl Store {
 
     pub(crate) fn index(&self) -> Result<Index> {
         let path = self.index_path();
-        serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile { path, source: source.into() })
+        serde_json::from_slice(&disk::read(&path)?).map_err(|source| Error::DamagedFile {
+            path,
+            source: source.into(),
+        })
     }
 
     fn write_index(&self, index: &Index) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(index)
-            .map_err(|source| Error::DamagedFile { path: self.index_path(), source: source.into() })?;
+        let bytes = serde_json::to_vec_pretty(index).map_err(|source| Error::DamagedFile {
+            path: self.index_path(),
+            source: source.into(),
+        })?;
         disk::write_atomically(&self.index_path(), &bytes)
     }
 
@@ -106,7 +117,12 @@ impl Store {
     /// Waits for other writers, then keeps them away; removes what a killed writer left unfinished.
     pub(crate) fn lock(&self) -> Result<Writer> {
         let path = self.root.join(".lock");
-        let file = File::options().create(true).write(true).truncate(false).open(&path).at("open", &path)?;
+        let file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .at("open", &path)?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).at("lock", &path)?;
         disk::remove_tree(&self.tmp())?;
         fs::create_dir_all(self.tmp()).at("create", self.tmp())?;
@@ -116,12 +132,17 @@ impl Store {
     /// Does another process write at the moment?
     pub fn is_locked(&self) -> bool {
         use rustix::fs::{FlockOperation, flock};
-        File::open(self.root.join(".lock")).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+        File::open(self.root.join(".lock"))
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 }
 
 fn reference_of(descriptor: &Descriptor) -> String {
-    descriptor.annotations.get(REF_NAME).cloned().unwrap_or_else(|| descriptor.digest.to_string())
+    descriptor
+        .annotations
+        .get(REF_NAME)
+        .cloned()
+        .unwrap_or_else(|| descriptor.digest.to_string())
 }
 
 #[cfg(test)]
@@ -141,14 +162,21 @@ pub(crate) mod testing {
         let writer = store.lock().expect("the lock");
         let layer = |key: &str, path: &str, content: &str| {
             writer
-                .layer(&Digest::of(format!("{key}{content}").as_bytes()), key, |tar| {
-                    tar.parents(path)?;
-                    tar.file(path, 0o755, content.len() as u64, content.as_bytes())
-                })
+                .layer(
+                    &Digest::of(format!("{key}{content}").as_bytes()),
+                    key,
+                    |tar| {
+                        tar.parents(path)?;
+                        tar.file(path, 0o755, content.len() as u64, content.as_bytes())
+                    },
+                )
                 .expect("a layer")
                 .0
         };
-        let layers = vec![layer("base", "etc/base", "shared"), layer("program", "usr/bin/program", content)];
+        let layers = vec![
+            layer("base", "etc/base", "shared"),
+            layer("program", "usr/bin/program", content),
+        ];
         let component = ComponentRecord {
             name: "program".into(),
             version: "v1".into(),
@@ -158,7 +186,9 @@ pub(crate) mod testing {
             modules: Vec::new(),
         };
         let reference: Reference = reference.parse().expect("a reference");
-        writer.commit(&reference, "v1.36.3", "trixie", &[component], &layers).expect("an image");
+        writer
+            .commit(&reference, "v1.36.3", "trixie", &[component], &layers)
+            .expect("an image");
         drop(writer);
         store.find(&reference.to_string()).expect("the image")
     }

@@ -19,7 +19,10 @@ impl Store {
         for descriptor in self.index()?.manifests {
             let reference = reference_of(&descriptor);
             // An image with a damaged manifest is listed all the same: it has to be seen to be removed.
-            let size = self.manifest(&reference, &descriptor).map(|manifest| size(&descriptor, &manifest)).unwrap_or(0);
+            let size = self
+                .manifest(&reference, &descriptor)
+                .map(|manifest| size(&descriptor, &manifest))
+                .unwrap_or(0);
             images.push(ImageSummary {
                 reference,
                 size,
@@ -64,13 +67,17 @@ impl Store {
         }
         if layers.iter().any(|layer| !layer.unpacked.is_dir()) {
             let writer = self.lock()?;
-            layers.iter().try_for_each(|layer| writer.unpack(&name, layer))?;
+            layers
+                .iter()
+                .try_for_each(|layer| writer.unpack(&name, layer))?;
         }
         let label = |key: &str| config.config.labels.get(key).cloned().unwrap_or_default();
         let components: Vec<ComponentRecord> = match config.config.labels.get(COMPONENTS) {
             None => Vec::new(),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|source| Error::DamagedFile { path: self.blob_path(&manifest.config.digest), source: source.into() })?,
+            Some(text) => serde_json::from_str(text).map_err(|source| Error::DamagedFile {
+                path: self.blob_path(&manifest.config.digest),
+                source: source.into(),
+            })?,
         };
         Ok(NodeImage {
             size: size(&descriptor, &manifest),
@@ -87,20 +94,41 @@ impl Store {
     /// The index entry of a name or digest.
     pub(super) fn resolve(&self, index: &Index, reference: &str) -> Result<Descriptor> {
         if let Ok(digest) = reference.parse::<Digest>()
-            && let Some(found) = index.manifests.iter().find(|descriptor| descriptor.digest == digest)
+            && let Some(found) = index
+                .manifests
+                .iter()
+                .find(|descriptor| descriptor.digest == digest)
         {
             return Ok(found.clone());
         }
-        let names = || index.manifests.iter().filter_map(|descriptor| descriptor.annotations.get(REF_NAME));
-        let wanted = if reference.starts_with("sha256:") { reference.to_owned() } else { reference.parse::<Reference>()?.to_string() };
-        let found = index.manifests.iter().find(|descriptor| descriptor.annotations.get(REF_NAME) == Some(&wanted));
+        let names = || {
+            index
+                .manifests
+                .iter()
+                .filter_map(|descriptor| descriptor.annotations.get(REF_NAME))
+        };
+        let wanted = if reference.starts_with("sha256:") {
+            reference.to_owned()
+        } else {
+            reference.parse::<Reference>()?.to_string()
+        };
+        let found = index
+            .manifests
+            .iter()
+            .find(|descriptor| descriptor.annotations.get(REF_NAME) == Some(&wanted));
         found.cloned().ok_or_else(|| {
-            let mut near: Vec<String> = names().filter(|name| strsim::jaro_winkler(name, &wanted) > 0.8).cloned().collect();
+            let mut near: Vec<String> = names()
+                .filter(|name| strsim::jaro_winkler(name, &wanted) > 0.8)
+                .cloned()
+                .collect();
             if near.is_empty() {
                 near = names().cloned().collect();
             }
             near.sort();
-            Error::NotFound { reference: wanted, near }
+            Error::NotFound {
+                reference: wanted,
+                near,
+            }
         })
     }
 
@@ -109,33 +137,55 @@ impl Store {
     }
 
     /// A small blob, its digest verified.
-    fn json<T: serde::de::DeserializeOwned>(&self, reference: &str, descriptor: &Descriptor) -> Result<T> {
+    fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        reference: &str,
+        descriptor: &Descriptor,
+    ) -> Result<T> {
         self.check_size(reference, &descriptor.digest, descriptor.size)?;
         let path = self.blob_path(&descriptor.digest);
         let bytes = disk::read(&path)?;
         let actual = Digest::of(&bytes);
         if actual != descriptor.digest {
-            return Err(damaged(reference, &descriptor.digest, format!("its content has digest {actual}")));
+            return Err(damaged(
+                reference,
+                &descriptor.digest,
+                format!("its content has digest {actual}"),
+            ));
         }
-        serde_json::from_slice(&bytes).map_err(|source| Error::DamagedFile { path, source: source.into() })
+        serde_json::from_slice(&bytes).map_err(|source| Error::DamagedFile {
+            path,
+            source: source.into(),
+        })
     }
 
     /// The cheap half of verification, done at every use.
     pub(super) fn check_size(&self, reference: &str, digest: &Digest, size: u64) -> Result<()> {
         match length(&self.blob_path(digest)) {
             Some(actual) if actual == size => Ok(()),
-            Some(actual) => Err(damaged(reference, digest, format!("it has {actual} bytes instead of {size}"))),
+            Some(actual) => Err(damaged(
+                reference,
+                digest,
+                format!("it has {actual} bytes instead of {size}"),
+            )),
             None => Err(damaged(reference, digest, "it is missing".into())),
         }
     }
 }
 
 pub(super) fn damaged(reference: &str, digest: &Digest, reason: String) -> Error {
-    Error::DamagedBlob { reference: reference.to_owned(), digest: digest.clone(), reason }
+    Error::DamagedBlob {
+        reference: reference.to_owned(),
+        digest: digest.clone(),
+        reason,
+    }
 }
 
 pub(super) fn length(path: &Path) -> Option<u64> {
-    path.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+    path.metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.len())
 }
 
 fn annotation(descriptor: &Descriptor, key: &str) -> String {
@@ -143,7 +193,9 @@ fn annotation(descriptor: &Descriptor, key: &str) -> String {
 }
 
 fn size(descriptor: &Descriptor, manifest: &Manifest) -> u64 {
-    descriptor.size + manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
+    descriptor.size
+        + manifest.config.size
+        + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
 }
 
 #[cfg(test)]
@@ -157,9 +209,15 @@ mod tests {
         let made = image(&store, "vial/node:v1.36.3", "x");
         assert_eq!(made.kubernetes, "v1.36.3");
         assert_eq!(made.component("program").unwrap().version, "v1");
-        assert_eq!(std::fs::read_to_string(made.in_layers("/usr/bin/program").unwrap()).unwrap(), "x");
+        assert_eq!(
+            std::fs::read_to_string(made.in_layers("/usr/bin/program").unwrap()).unwrap(),
+            "x"
+        );
         assert_eq!(made.lower_dirs().len(), 2);
-        assert!(made.lower_dirs()[0].join("usr/bin/program").is_file(), "the topmost layer comes first");
+        assert!(
+            made.lower_dirs()[0].join("usr/bin/program").is_file(),
+            "the topmost layer comes first"
+        );
         assert_eq!(store.find(made.digest.as_str()).unwrap(), made);
         assert_eq!(store.list().unwrap()[0].digest, made.digest);
     }
@@ -167,11 +225,21 @@ mod tests {
     #[test]
     fn a_wrong_name_tells_near_ones() {
         let (_home, store) = store();
-        assert!(store.find("x").unwrap_err().hint().unwrap().contains("build"));
+        assert!(
+            store
+                .find("x")
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("build")
+        );
         image(&store, "vial/node:v1.36.3", "x");
         image(&store, "other:1", "x");
         let error = store.find("vial/node:v1.36.4").unwrap_err();
-        assert!(matches!(&error, Error::NotFound { near, .. } if near == &["vial/node:v1.36.3"]), "{error:?}");
+        assert!(
+            matches!(&error, Error::NotFound { near, .. } if near == &["vial/node:v1.36.3"]),
+            "{error:?}"
+        );
     }
 
     #[test]
@@ -181,10 +249,19 @@ mod tests {
         let blob = store.blob_path(&made.layers[0].digest);
         std::fs::write(&blob, "short").unwrap();
         let error = store.find("a:1").unwrap_err();
-        assert!(error.to_string().contains(made.layers[0].digest.as_str()), "{error}");
+        assert!(
+            error.to_string().contains(made.layers[0].digest.as_str()),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("vial node-image rm a:1"));
         std::fs::remove_file(&blob).unwrap();
-        assert!(store.find("a:1").unwrap_err().to_string().contains("missing"));
+        assert!(
+            store
+                .find("a:1")
+                .unwrap_err()
+                .to_string()
+                .contains("missing")
+        );
     }
 
     #[test]
@@ -202,7 +279,10 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&blob, bytes).unwrap();
-        assert!(matches!(store.find("a:1").unwrap_err(), Error::DamagedBlob { .. }));
+        assert!(matches!(
+            store.find("a:1").unwrap_err(),
+            Error::DamagedBlob { .. }
+        ));
         assert!(!layer.unpacked.exists());
     }
 
@@ -210,6 +290,12 @@ mod tests {
     fn a_damaged_index_is_named() {
         let (_home, store) = store();
         std::fs::write(store.root().join("index.json"), "{").unwrap();
-        assert!(store.list().unwrap_err().to_string().contains("index.json is damaged"));
+        assert!(
+            store
+                .list()
+                .unwrap_err()
+                .to_string()
+                .contains("index.json is damaged")
+        );
     }
 }

@@ -33,9 +33,16 @@ impl Store {
         let writer = self.lock()?;
         let mut index = self.index()?;
         let target = self.resolve(&index, reference)?;
-        let others = index.manifests.iter().filter(|entry| entry.digest == target.digest).count() - 1;
+        let others = index
+            .manifests
+            .iter()
+            .filter(|entry| entry.digest == target.digest)
+            .count()
+            - 1;
         if others == 0 && in_use.contains(&target.digest) {
-            return Err(Error::InUse { reference: reference.to_owned() });
+            return Err(Error::InUse {
+                reference: reference.to_owned(),
+            });
         }
         index.manifests.retain(|entry| *entry != target);
         self.write_index(&index)?;
@@ -54,7 +61,9 @@ impl Writer {
         let mut swept = Swept::default();
         let mut index = store.index()?;
         let before = index.manifests.len();
-        index.manifests.retain(|entry| entry.annotations.contains_key(REF_NAME) || in_use.contains(&entry.digest));
+        index.manifests.retain(|entry| {
+            entry.annotations.contains_key(REF_NAME) || in_use.contains(&entry.digest)
+        });
         swept.images = before - index.manifests.len();
         if swept.images > 0 {
             store.write_index(&index)?;
@@ -66,7 +75,12 @@ impl Writer {
             // Of an image whose manifest is damaged nothing can be known, and nothing be used.
             if let Ok(manifest) = store.manifest("", entry) {
                 needed.insert(manifest.config.digest.hex().to_owned());
-                needed.extend(manifest.layers.iter().map(|layer| layer.digest.hex().to_owned()));
+                needed.extend(
+                    manifest
+                        .layers
+                        .iter()
+                        .map(|layer| layer.digest.hex().to_owned()),
+                );
             }
         }
         for path in children(&store.root().join("unpacked"))? {
@@ -101,12 +115,21 @@ impl Writer {
 fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        entries => entries.and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect()).at("read", directory),
+        entries => entries
+            .and_then(|entries| {
+                entries
+                    .map(|entry| entry.map(|entry| entry.path()))
+                    .collect()
+            })
+            .at("read", directory),
     }
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -137,10 +160,15 @@ mod tests {
     fn an_image_in_use_is_not_removed() {
         let (_home, store) = store();
         let made = image(&store, "a:1", "x");
-        assert!(matches!(store.remove("a:1", std::slice::from_ref(&made.digest)), Err(Error::InUse { .. })));
+        assert!(matches!(
+            store.remove("a:1", std::slice::from_ref(&made.digest)),
+            Err(Error::InUse { .. })
+        ));
         // A second name may go.
         image(&store, "a:2", "x");
-        store.remove("a:2", std::slice::from_ref(&made.digest)).unwrap();
+        store
+            .remove("a:2", std::slice::from_ref(&made.digest))
+            .unwrap();
         assert_eq!(store.find("a:1").unwrap(), made);
     }
 
@@ -149,7 +177,10 @@ mod tests {
         let (_home, store) = store();
         let old = image(&store, "a:1", "old");
         image(&store, "a:1", "new");
-        assert_eq!(store.sweep(std::slice::from_ref(&old.digest)).unwrap(), Swept::default());
+        assert_eq!(
+            store.sweep(std::slice::from_ref(&old.digest)).unwrap(),
+            Swept::default()
+        );
         store.find(old.digest.as_str()).unwrap();
         assert_eq!(store.sweep(&[]).unwrap().images, 1);
         assert!(store.find(old.digest.as_str()).is_err());

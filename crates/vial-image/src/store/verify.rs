@@ -16,9 +16,15 @@ impl Store {
         for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
             self.check_size(reference, &blob.digest, blob.size)?;
             let path = self.blob_path(&blob.digest);
-            let (actual, _) = File::open(&path).and_then(Digest::of_reader).at("read", &path)?;
+            let (actual, _) = File::open(&path)
+                .and_then(Digest::of_reader)
+                .at("read", &path)?;
             if actual != blob.digest {
-                return Err(damaged(reference, &blob.digest, format!("its content has digest {actual}")));
+                return Err(damaged(
+                    reference,
+                    &blob.digest,
+                    format!("its content has digest {actual}"),
+                ));
             }
         }
         Ok(())
@@ -39,6 +45,9 @@ mod tests {
         bytes[20] ^= 0x10;
         std::fs::write(blob, bytes).unwrap();
         let error = store.verify("a:1").unwrap_err();
-        assert!(error.to_string().contains(made.layers[1].digest.as_str()), "{error}");
+        assert!(
+            error.to_string().contains(made.layers[1].digest.as_str()),
+            "{error}"
+        );
     }
 }

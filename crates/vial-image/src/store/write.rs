@@ -13,7 +13,9 @@ use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::image::{ComponentRecord, Layer, Reference};
 use crate::layer::{self, LayerTar};
-use crate::oci::{self, CREATED, Descriptor, History, ImageConfig, Manifest, Map, REF_NAME, RootFs, RunConfig};
+use crate::oci::{
+    self, CREATED, Descriptor, History, ImageConfig, Manifest, Map, REF_NAME, RootFs, RunConfig,
+};
 
 /// A layer whose blob is in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +45,10 @@ impl Writer {
 
     /// An empty directory on the store's file system; the next writer removes it if it is still there.
     pub(crate) fn scratch(&self, name: &str) -> Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix(name).tempdir_in(self.store.tmp()).at("create a directory in", self.store.tmp())
+        tempfile::Builder::new()
+            .prefix(name)
+            .tempdir_in(self.store.tmp())
+            .at("create a directory in", self.store.tmp())
     }
 
     /// A small blob.
@@ -70,8 +75,10 @@ impl Writer {
         }
         let blob = self.write_layer(title, make)?;
         self.unpack(title, &self.located(&blob))?;
-        let record = serde_json::to_vec_pretty(&blob)
-            .map_err(|source| Error::DamagedFile { path: self.record(inputs), source: source.into() })?;
+        let record = serde_json::to_vec_pretty(&blob).map_err(|source| Error::DamagedFile {
+            path: self.record(inputs),
+            source: source.into(),
+        })?;
         disk::write_atomically(&self.record(inputs), &record)?;
         Ok((blob, false))
     }
@@ -88,7 +95,10 @@ impl Writer {
     }
 
     fn record(&self, inputs: &Digest) -> PathBuf {
-        self.store.root.join("cache/layers").join(format!("{}.json", inputs.hex()))
+        self.store
+            .root
+            .join("cache/layers")
+            .join(format!("{}.json", inputs.hex()))
     }
 
     pub(crate) fn located(&self, blob: &LayerBlob) -> Layer {
@@ -102,9 +112,16 @@ impl Writer {
         }
     }
 
-    fn write_layer(&self, title: &str, make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>) -> Result<LayerBlob> {
+    fn write_layer(
+        &self,
+        title: &str,
+        make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>,
+    ) -> Result<LayerBlob> {
         let tmp = self.store.tmp();
-        let file = tempfile::Builder::new().prefix("layer-").tempfile_in(&tmp).at("create a file in", &tmp)?;
+        let file = tempfile::Builder::new()
+            .prefix("layer-")
+            .tempfile_in(&tmp)
+            .at("create a file in", &tmp)?;
         let compressed = layer::compress(file.as_file(), file.path(), make)?;
         disk::persist(file, &self.store.blob_path(&compressed.digest))?;
         Ok(LayerBlob {
@@ -125,7 +142,10 @@ impl Writer {
         disk::require_free(&self.store.root, layer.size.saturating_mul(4))?;
         let aside = self.scratch("unpack-")?;
         let path = self.store.blob_path(&layer.digest);
-        let mut blob = HashingReader::new(BufReader::with_capacity(1 << 20, File::open(&path).at("open", &path)?));
+        let mut blob = HashingReader::new(BufReader::with_capacity(
+            1 << 20,
+            File::open(&path).at("open", &path)?,
+        ));
         let result = decompress(&layer.media_type, &mut blob, |mut tar| {
             let unpacked = layer::unpack(&layer.title, &mut tar, aside.path());
             // Whatever follows the archive's end belongs to the digest.
@@ -135,10 +155,18 @@ impl Writer {
         io::copy(&mut blob, &mut io::sink()).at("read", &path)?;
         let (actual, _) = blob.finish();
         if actual != layer.digest {
-            return Err(damaged(reference, &layer.digest, format!("its content has digest {actual}")));
+            return Err(damaged(
+                reference,
+                &layer.digest,
+                format!("its content has digest {actual}"),
+            ));
         }
         result?;
-        fs::set_permissions(aside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).at("set the mode of", aside.path())?;
+        fs::set_permissions(
+            aside.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .at("set the mode of", aside.path())?;
         let aside = aside.keep();
         fs::rename(&aside, &layer.unpacked).at("rename to", &layer.unpacked)
     }
@@ -160,14 +188,23 @@ impl Writer {
                 labels: Map::from([
                     (KUBERNETES.into(), kubernetes.into()),
                     (SUITE.into(), suite.into()),
-                    (COMPONENTS.into(), String::from_utf8_lossy(&oci::to_bytes(&components)).into_owned()),
+                    (
+                        COMPONENTS.into(),
+                        String::from_utf8_lossy(&oci::to_bytes(&components)).into_owned(),
+                    ),
                 ]),
                 ..RunConfig::default()
             },
-            rootfs: RootFs { kind: "layers".into(), diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect() },
+            rootfs: RootFs {
+                kind: "layers".into(),
+                diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            },
             history: layers
                 .iter()
-                .map(|layer| History { created: CREATED.into(), created_by: format!("vial: {}", layer.title) })
+                .map(|layer| History {
+                    created: CREATED.into(),
+                    created_by: format!("vial: {}", layer.title),
+                })
                 .collect(),
         };
         let config = oci::to_bytes(&config);
@@ -187,7 +224,11 @@ impl Writer {
             annotations: Map::new(),
         });
         let digest = self.blob(&manifest)?;
-        self.name(reference, kubernetes, descriptor(oci::MANIFEST, digest.clone(), manifest.len()))?;
+        self.name(
+            reference,
+            kubernetes,
+            descriptor(oci::MANIFEST, digest.clone(), manifest.len()),
+        )?;
         Ok(digest)
     }
 
@@ -195,7 +236,9 @@ impl Writer {
     fn name(&self, reference: &Reference, kubernetes: &str, mut entry: Descriptor) -> Result<()> {
         let mut index = self.store.index()?;
         let name = reference.to_string();
-        let same = |old: &Descriptor| old.digest == entry.digest && old.annotations.get(REF_NAME) == Some(&name);
+        let same = |old: &Descriptor| {
+            old.digest == entry.digest && old.annotations.get(REF_NAME) == Some(&name)
+        };
         if index.manifests.iter().any(same) {
             return Ok(());
         }
@@ -205,15 +248,25 @@ impl Writer {
             }
         }
         // Once per digest is enough for those without a name.
-        let named: Vec<_> =
-            index.manifests.iter().filter(|d| d.annotations.contains_key(REF_NAME)).map(|d| d.digest.clone()).collect();
+        let named: Vec<_> = index
+            .manifests
+            .iter()
+            .filter(|d| d.annotations.contains_key(REF_NAME))
+            .map(|d| d.digest.clone())
+            .collect();
         index.manifests.retain(|old| {
-            old.annotations.contains_key(REF_NAME) || (old.digest != entry.digest && !named.contains(&old.digest))
+            old.annotations.contains_key(REF_NAME)
+                || (old.digest != entry.digest && !named.contains(&old.digest))
         });
         entry.annotations = Map::from([
             (REF_NAME.into(), name),
             (KUBERNETES.into(), kubernetes.into()),
-            (CREATED_HERE.into(), jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+            (
+                CREATED_HERE.into(),
+                jiff::Timestamp::now()
+                    .strftime("%Y-%m-%dT%H:%M:%SZ")
+                    .to_string(),
+            ),
         ]);
         index.manifests.push(entry);
         self.store.write_index(&index)
@@ -221,16 +274,32 @@ impl Writer {
 }
 
 pub(crate) fn descriptor(media_type: &str, digest: Digest, size: usize) -> Descriptor {
-    Descriptor { media_type: media_type.into(), digest, size: size as u64, annotations: Map::new() }
+    Descriptor {
+        media_type: media_type.into(),
+        digest,
+        size: size as u64,
+        annotations: Map::new(),
+    }
 }
 
 /// Hands the plain archive of a layer blob to `with`.
-fn decompress<T>(media_type: &str, blob: &mut impl Read, with: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+fn decompress<T>(
+    media_type: &str,
+    blob: &mut impl Read,
+    with: impl FnOnce(&mut dyn Read) -> Result<T>,
+) -> Result<T> {
     match media_type {
-        t if t.ends_with("+zstd") => with(&mut zstd::Decoder::new(blob).at("decompress", "a layer")?),
-        t if t.ends_with("+gzip") || t.ends_with(".gzip") => with(&mut flate2::read::MultiGzDecoder::new(blob)),
+        t if t.ends_with("+zstd") => {
+            with(&mut zstd::Decoder::new(blob).at("decompress", "a layer")?)
+        }
+        t if t.ends_with("+gzip") || t.ends_with(".gzip") => {
+            with(&mut flate2::read::MultiGzDecoder::new(blob))
+        }
         t if t.ends_with(".tar") => with(blob),
-        _ => Err(Error::BadArchive { archive: "a layer".into(), reason: format!("its media type `{media_type}` is unknown") }),
+        _ => Err(Error::BadArchive {
+            archive: "a layer".into(),
+            reason: format!("its media type `{media_type}` is unknown"),
+        }),
     }
 }
 
@@ -244,8 +313,14 @@ mod tests {
     #[test]
     fn same_inputs_same_digest_in_another_home() {
         let ((_a, one), (_b, two)) = (store(), store());
-        assert_eq!(image(&one, "a:1", "x").digest, image(&two, "a:1", "x").digest);
-        assert_ne!(image(&one, "a:1", "y").digest, image(&two, "a:1", "x").digest);
+        assert_eq!(
+            image(&one, "a:1", "x").digest,
+            image(&two, "a:1", "x").digest
+        );
+        assert_ne!(
+            image(&one, "a:1", "y").digest,
+            image(&two, "a:1", "x").digest
+        );
     }
 
     #[test]
@@ -253,7 +328,11 @@ mod tests {
         let (_home, store) = store();
         let writer = store.lock().unwrap();
         let inputs = Digest::of(b"inputs");
-        let make = || writer.layer(&inputs, "t", |tar| tar.file("f", 0o644, 1, &b"x"[..])).unwrap();
+        let make = || {
+            writer
+                .layer(&inputs, "t", |tar| tar.file("f", 0o644, 1, &b"x"[..]))
+                .unwrap()
+        };
         let (first, cached) = make();
         assert!(!cached);
         assert_eq!(make(), (first.clone(), true));
@@ -268,9 +347,19 @@ mod tests {
         let (_home, store) = store();
         let writer = store.lock().unwrap();
         let missing = PathBuf::from("/nonexistent/tree");
-        writer.layer(&Digest::of(b"i"), "t", |tar| tar.tree("", &missing)).unwrap_err();
-        assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
-        assert_eq!(fs::read_dir(store.root().join("unpacked")).unwrap().count(), 0);
+        writer
+            .layer(&Digest::of(b"i"), "t", |tar| tar.tree("", &missing))
+            .unwrap_err();
+        assert_eq!(
+            fs::read_dir(store.root().join("blobs/sha256"))
+                .unwrap()
+                .count(),
+            0
+        );
+        assert_eq!(
+            fs::read_dir(store.root().join("unpacked")).unwrap().count(),
+            0
+        );
         assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
     }
 
@@ -313,9 +402,23 @@ mod tests {
                 Ok(out)
             })
         };
-        assert_eq!(read("application/vnd.oci.image.layer.v1.tar", &tar).unwrap(), tar);
-        assert_eq!(read("application/vnd.oci.image.layer.v1.tar+gzip", &gzip).unwrap(), tar);
-        assert_eq!(read("application/vnd.docker.image.rootfs.diff.tar.gzip", &gzip).unwrap(), tar);
-        assert!(read("text/plain", &tar).unwrap_err().to_string().contains("text/plain"));
+        assert_eq!(
+            read("application/vnd.oci.image.layer.v1.tar", &tar).unwrap(),
+            tar
+        );
+        assert_eq!(
+            read("application/vnd.oci.image.layer.v1.tar+gzip", &gzip).unwrap(),
+            tar
+        );
+        assert_eq!(
+            read("application/vnd.docker.image.rootfs.diff.tar.gzip", &gzip).unwrap(),
+            tar
+        );
+        assert!(
+            read("text/plain", &tar)
+                .unwrap_err()
+                .to_string()
+                .contains("text/plain")
+        );
     }
 }
