@@ -94,7 +94,7 @@ pub struct Ended {
 /// # Errors
 /// Never in practice; no children at all is `None`.
 pub fn reap() -> Result<Option<Ended>, SysError> {
-    match rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG) {
+    match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
         Ok(Some((pid, status))) => {
             let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
             Ok(Some(Ended { pid: pid.as_raw_nonzero().get(), code: code.unwrap_or(255) }))
