@@ -9,7 +9,8 @@ use crate::error::{Code, Error, Result};
 use crate::near;
 
 /// Components that run in a control-plane node's `control-plane` container; all others run in `node`.
-const CONTROL_PLANE: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const CONTROL_PLANE: [&str; 5] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "local-path-provisioner"];
 
 /// One of a node's process containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

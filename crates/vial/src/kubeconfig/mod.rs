@@ -161,7 +161,7 @@ mod tests {
         let fixture = Fixture::new(None);
         fixture.merge("one");
         assert_eq!(fixture.current().as_deref(), Some("vial-one"));
-        assert_eq!(fixture.unmerge("one"), [fixture.place.path.clone()]);
+        assert_eq!(fixture.unmerge("one"), std::slice::from_ref(&fixture.place.path));
         assert!(!fixture.place.path.exists());
         assert!(!lock::path_of(&fixture.place.path).exists());
     }
