@@ -3,29 +3,28 @@
 //! The images are written as an OCI layout; `components/image-root` turns it into what containerd would have made
 //! of it, and that directory becomes one layer of the node image.
 
+mod layout;
+mod toolbox;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 
-use serde::{Deserialize, Serialize};
+use layout::Layout;
+pub(crate) use toolbox::Toolbox;
 
 use crate::components::{Built, Programs};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::image::{CONTAINERD_ROOT, ComponentRecord};
-use crate::layer::{self, Compressed, EPOCH, LayerTar, TarWriter};
-use crate::oci::{
-    self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs, RunConfig,
-};
-use crate::store::{LayerBlob, Writer, descriptor};
+use crate::layer::{EPOCH, LayerTar, TarWriter};
+use crate::oci::{self, RunConfig};
+use crate::store::{LayerBlob, Writer};
 
 /// Increase when this file makes something else of the same inputs.
 const VERSION: &str = "1";
-/// How containerd and `image-root` name an image in an index.
-const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Tags of pause: the defaults of containerd 2.4 and kubelet 1.36, of kubelet 1.35, and vial's own.
 const PAUSE: [&str; 3] = [
     "registry.k8s.io/pause:3.10.2",
@@ -42,94 +41,6 @@ const BUSYBOX: [&str; 2] = [
 ];
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// The toolbox's root file system as a layer, kept beside the store because every Kubernetes version needs it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Toolbox {
-    digest: Digest,
-    diff_id: Digest,
-    size: u64,
-    #[serde(skip)]
-    file: PathBuf,
-}
-
-impl Toolbox {
-    /// Makes it of the root file system in `root`, and keeps it in `cache` under `inputs`.
-    pub(crate) fn make(cache: &Path, inputs: &Digest, root: &Path) -> Result<Self> {
-        fs::create_dir_all(cache).at("create", cache)?;
-        let aside = tempfile::Builder::new()
-            .prefix(".tmp-")
-            .tempfile_in(cache)
-            .at("create a file in", cache)?;
-        let Compressed {
-            digest,
-            diff_id,
-            size,
-        } = layer::compress(aside.as_file(), aside.path(), |tar| tar.tree("", root))?;
-        let file = Self::file(cache, inputs);
-        disk::persist(aside, &file)?;
-        let toolbox = Self {
-            digest,
-            diff_id,
-            size,
-            file,
-        };
-        disk::write_atomically(&Self::record(cache, inputs), &oci::to_bytes(&toolbox))?;
-        Ok(toolbox)
-    }
-
-    /// Removes what a killed build left and toolboxes of older packages.
-    pub(crate) fn tidy(cache: &Path, inputs: &Digest) {
-        for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-            if !entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(inputs.hex())
-            {
-                // Only space is lost when it stays.
-                let _ = if entry.path().is_dir() {
-                    fs::remove_dir_all(entry.path())
-                } else {
-                    fs::remove_file(entry.path())
-                };
-            }
-        }
-    }
-
-    /// The one made from these inputs, if it is there.
-    pub(crate) fn cached(cache: &Path, inputs: &Digest) -> Option<Self> {
-        let mut toolbox: Self =
-            serde_json::from_slice(&fs::read(Self::record(cache, inputs)).ok()?).ok()?;
-        toolbox.file = Self::file(cache, inputs);
-        let (actual, _) = File::open(&toolbox.file).and_then(Digest::of_reader).ok()?;
-        (actual == toolbox.digest).then_some(toolbox)
-    }
-
-    fn file(cache: &Path, inputs: &Digest) -> PathBuf {
-        cache.join(format!("{}.tar.zst", inputs.hex()))
-    }
-
-    fn record(cache: &Path, inputs: &Digest) -> PathBuf {
-        cache.join(format!("{}.json", inputs.hex()))
-    }
-
-    /// Small files of it, by path.
-    fn read(&self, wanted: &[&str]) -> Result<BTreeMap<String, String>> {
-        let mut found = BTreeMap::new();
-        let file = File::open(&self.file).at("open", &self.file)?;
-        let mut archive = tar::Archive::new(zstd::Decoder::new(file).at("decompress", &self.file)?);
-        for entry in archive.entries().at("read", &self.file)? {
-            let mut entry = entry.at("read", &self.file)?;
-            let name = entry.path().at("read", &self.file)?.display().to_string();
-            if wanted.contains(&name.as_str()) {
-                let mut text = String::new();
-                entry.read_to_string(&mut text).at("read", &self.file)?;
-                found.insert(name, text);
-            }
-        }
-        Ok(found)
-    }
-}
 
 /// What goes into the layer.
 pub(crate) struct Containers<'a> {
@@ -327,163 +238,10 @@ fn agnhost_layer(
     tar.directory("uploads")
 }
 
-/// An OCI layout in the making, in a directory of its own.
-struct Layout {
-    root: PathBuf,
-    index: Index,
-    records: Vec<ComponentRecord>,
-}
-
-impl Layout {
-    fn new(root: &Path) -> Result<Self> {
-        let blobs = root.join("blobs/sha256");
-        fs::create_dir_all(&blobs).at("create", &blobs)?;
-        Ok(Self {
-            root: root.to_path_buf(),
-            index: Index::default(),
-            records: Vec::new(),
-        })
-    }
-
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
-    }
-
-    fn blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
-        let digest = Digest::of(bytes);
-        let path = self.blob_path(&digest);
-        fs::write(&path, bytes).at("write", &path)?;
-        Ok(descriptor(media_type, digest, bytes.len()))
-    }
-
-    fn layer(&self, make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>) -> Result<Compressed> {
-        let aside = self.root.join("layer");
-        let compressed =
-            layer::compress(&File::create(&aside).at("create", &aside)?, &aside, make)?;
-        fs::rename(&aside, self.blob_path(&compressed.digest)).at("rename", &aside)?;
-        Ok(compressed)
-    }
-
-    fn existing(&self, toolbox: &Toolbox) -> Result<Compressed> {
-        let to = self.blob_path(&toolbox.digest);
-        if fs::hard_link(&toolbox.file, &to).is_err() {
-            fs::copy(&toolbox.file, &to).at("copy", &toolbox.file)?;
-        }
-        Ok(Compressed {
-            digest: toolbox.digest.clone(),
-            diff_id: toolbox.diff_id.clone(),
-            size: toolbox.size,
-        })
-    }
-
-    fn image(
-        &mut self,
-        names: &[&str],
-        run: RunConfig,
-        layers: &[Compressed],
-        version: &str,
-        source: &str,
-    ) -> Result<()> {
-        let config = oci::to_bytes(&ImageConfig {
-            created: CREATED.into(),
-            architecture: "amd64".into(),
-            os: "linux".into(),
-            config: run,
-            rootfs: RootFs {
-                kind: "layers".into(),
-                diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
-            },
-            history: layers
-                .iter()
-                .map(|_| History {
-                    created: CREATED.into(),
-                    created_by: "vial".into(),
-                })
-                .collect(),
-        });
-        let manifest = oci::to_bytes(&Manifest {
-            schema_version: 2,
-            media_type: oci::MANIFEST.into(),
-            config: self.blob(oci::CONFIG, &config)?,
-            layers: layers
-                .iter()
-                .map(|layer| Descriptor {
-                    media_type: layer::MEDIA_TYPE.into(),
-                    digest: layer.digest.clone(),
-                    size: layer.size,
-                    annotations: Map::new(),
-                })
-                .collect(),
-            annotations: Map::new(),
-        });
-        let manifest = self.blob(oci::MANIFEST, &manifest)?;
-        for &name in names {
-            let annotations = Map::from([(IMAGE_NAME.into(), name.into())]);
-            self.index.manifests.push(Descriptor {
-                annotations,
-                ..manifest.clone()
-            });
-            self.records.push(ComponentRecord {
-                name: name.into(),
-                version: version.into(),
-                source: source.into(),
-                sha256: manifest.digest.hex().into(),
-                path: None,
-                modules: Vec::new(),
-            });
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Vec<ComponentRecord>> {
-        for (name, bytes) in [
-            ("index.json", oci::to_bytes(&self.index)),
-            ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-        ] {
-            let path = self.root.join(name);
-            fs::write(&path, bytes).at("write", &path)?;
-        }
-        Ok(self.records)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn toolbox(cache: &Path, inputs: &Digest) -> Toolbox {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("etc")).unwrap();
-        fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
-        Toolbox::make(cache, inputs, root.path()).unwrap()
-    }
-
-    #[test]
-    fn a_kept_toolbox_is_used_while_it_is_whole() {
-        let cache = tempfile::tempdir().unwrap();
-        let inputs = Digest::of(b"inputs");
-        assert!(Toolbox::cached(cache.path(), &inputs).is_none());
-        let made = toolbox(cache.path(), &inputs);
-        assert_eq!(
-            Toolbox::cached(cache.path(), &inputs).unwrap().digest,
-            made.digest
-        );
-        let mut bytes = fs::read(&made.file).unwrap();
-        bytes[10] ^= 1;
-        fs::write(&made.file, bytes).unwrap();
-        assert!(Toolbox::cached(cache.path(), &inputs).is_none());
-        Toolbox::tidy(cache.path(), &Digest::of(b"others"));
-        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn small_files_of_it_can_be_read() {
-        let cache = tempfile::tempdir().unwrap();
-        let made = toolbox(cache.path(), &Digest::of(b"inputs"));
-        let found = made.read(&["etc/passwd", "etc/group"]).unwrap();
-        assert_eq!(found.len(), 1);
-        assert!(found["etc/passwd"].starts_with("root:"));
-    }
+    use std::fs;
 
     /// All of a containerd root as an archive, which has no times.
     fn archive(root: &Path) -> Vec<u8> {
@@ -523,7 +281,7 @@ mod tests {
             agnhost_tags: &[],
             all: built,
         };
-        let toolbox = toolbox(home.path(), &Digest::of(b"inputs"));
+        let toolbox = super::toolbox::tests::toolbox(home.path(), &Digest::of(b"inputs"));
         let containers = Containers {
             programs: &programs,
             toolbox: &toolbox,
@@ -565,40 +323,5 @@ mod tests {
                 .image_root(&home.path().join("layout"), &home.path().join("z"))
                 .is_err()
         );
-    }
-
-    #[test]
-    fn a_layout_names_one_manifest_by_all_its_tags() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut layout = Layout::new(&dir.path().join("layout")).unwrap();
-        let layer = layout
-            .layer(|tar| tar.file("f", 0o644, 1, &b"x"[..]))
-            .unwrap();
-        layout
-            .image(
-                &["a:1", "b:2"],
-                RunConfig::default(),
-                &[layer],
-                "v1",
-                "test",
-            )
-            .unwrap();
-        let records = layout.finish().unwrap();
-        assert_eq!(
-            records
-                .iter()
-                .map(|record| record.name.as_str())
-                .collect::<Vec<_>>(),
-            ["a:1", "b:2"]
-        );
-        let index: Index =
-            serde_json::from_slice(&fs::read(dir.path().join("layout/index.json")).unwrap())
-                .unwrap();
-        assert_eq!(index.manifests[0].digest, index.manifests[1].digest);
-        for entry in fs::read_dir(dir.path().join("layout/blobs/sha256")).unwrap() {
-            let path = entry.unwrap().path();
-            let digest = Digest::of(&fs::read(&path).unwrap());
-            assert_eq!(digest.hex(), path.file_name().unwrap().to_str().unwrap());
-        }
     }
 }
