@@ -31,7 +31,7 @@ pub(crate) enum Code {
     Failed = 1,
     /// A flag, a value or a file that cannot be right.
     BadInput = 2,
-    /// No such cluster, node, component, image.
+    /// No such cluster, node, component, image, file.
     NotFound = 3,
     /// Not root, or the kernel refuses.
     NotPermitted = 4,
@@ -51,7 +51,7 @@ Exit codes:
   0    all went well
   1    it failed (for check and doctor: something is not as it should be)
   2    bad input: a flag, a value, a file
-  3    not found: no such cluster, node, component or image
+  3    not found: no such cluster, node, component, image or file
   4    not permitted: root is needed, or the machine refuses
   5    conflict: somebody else is at work on the same thing
   6    no space left

@@ -43,8 +43,9 @@ pub(crate) fn from_flags(name: &str, overrides: Overrides, existing: Option<&Clu
     }
     let made_with = flags_of(existing);
     if plain(&made_with).as_ref() != Ok(existing) {
-        return Err(Error::new(Code::BadInput, format!("cluster `{name}` was made from a file; flags alone cannot change it"))
-            .hint(format!("give the file again: vial up {name} -f vial.yaml and these flags")));
+        return Err(Error::new(Code::Conflict, format!("cluster `{name}` was made from a file; flags alone cannot change it"))
+            .hint(format!("give the file again: vial up {name} -f vial.yaml and these flags"))
+            .hint(format!("or begin anew: vial down {name}, then vial up {name} with these flags")));
     }
     let names_kubernetes = overrides.kubernetes.is_some();
     plain(&Overrides {
@@ -87,7 +88,11 @@ fn read(path: &Path) -> Result<(String, String, PathBuf)> {
     }
     let shown = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| {
-        let code = if error.kind() == io::ErrorKind::PermissionDenied { Code::NotPermitted } else { Code::BadInput };
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => Code::NotFound,
+            io::ErrorKind::PermissionDenied => Code::NotPermitted,
+            _ => Code::BadInput,
+        };
         Error::caused(format!("cannot read {shown}"), error).with_code(code)
     })?;
     let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -166,7 +171,7 @@ mod tests {
         assert!(error.line().unwrap().contains("vial.yaml:3:1"), "{error:?}");
         assert!(error.hints()[0].contains("workers"), "{error:?}");
         let missing = from_file(Path::new("/nonexistent/vial.yaml"), Overrides::default(), "dev").unwrap_err();
-        assert_eq!(missing.exit_code(), 2);
+        assert_eq!(missing.exit_code(), 3);
         assert!(missing.line().unwrap().starts_with("cannot read /nonexistent/vial.yaml: "));
     }
 
@@ -184,8 +189,8 @@ mod tests {
         let existing = from_file(&path, Overrides::default(), "dev").unwrap();
         assert_eq!(from_flags("dev", Overrides::default(), Some(&existing)).unwrap(), existing);
         let error = from_flags("dev", Overrides { workers: Some(1), ..Overrides::default() }, Some(&existing)).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.hints()[0].contains("-f"));
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.hints()[0].contains("-f") && error.hints()[1].contains("vial down dev"));
     }
 
     #[test]
