@@ -232,9 +232,10 @@ async fn ensure_image(context: &Context, spec: &ClusterSpec, progress: &mut Prog
     }
     let reference: Reference = spec.node_image.parse()?;
     if reference.name() != defaults::NODE_IMAGE_REPOSITORY {
-        return Err(Error::from(vial_image::Error::NotFound { reference: spec.node_image.clone(), near: Vec::new() })
-            .hint(format!("build it: vial node-image build -t {}", spec.node_image)));
+        return Err(Error::new(Code::NotFound, format!("no node image `{}`", spec.node_image))
+            .hint(format!("`vial node-image ls` lists what there is, `vial node-image build -t {}` makes it", spec.node_image)));
     }
+    vial_image::supported(reference.tag())?;
     progress.note(&format!("node image {reference} is not here yet: it is built once, which takes some minutes"));
     let options = BuildOptions {
         kubernetes: reference.tag().to_owned(),
