@@ -19,6 +19,7 @@ use vial_rpc::{
 
 use crate::exec::{self, ExecError};
 use crate::files::{self, WriteError};
+use crate::lifecycle::Refusal;
 use crate::logs::{self, LogsError};
 use crate::nearest::unknown_component;
 use crate::reaper::Reaper;
@@ -89,6 +90,9 @@ impl Agent for Server {
         }
         match self.supervisor.apply(spec).await? {
             Ok(status) => Ok(Response::new(status)),
+            Err(refusal @ Refusal::Stopping { .. }) => {
+                Err(Status::unavailable(refusal.to_string()))
+            }
             Err(refusal) => Err(Status::invalid_argument(refusal.to_string())),
         }
     }

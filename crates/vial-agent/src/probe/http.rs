@@ -1,7 +1,7 @@
 //! One HTTP/1.1 GET of a server known by its address (RFC 9112), of which only the status matters.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -98,7 +98,7 @@ impl Asker {
                     .insert(Arc::new(tls::client_config(probe)?))
                     .clone(),
             };
-            let name = ServerName::IpAddress(IpAddr::from(target.address.ip()).into());
+            let name = ServerName::IpAddress(target.address.ip().into());
             let connection = TlsConnector::from(config)
                 .connect(name, connection)
                 .await

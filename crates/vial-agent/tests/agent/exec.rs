@@ -335,7 +335,7 @@ async fn when_the_client_goes_nothing_is_left() {
         // One that goes on at SIGHUP, one in the background with a process group of its own.
         let script = "trap '' HUP; sh -c 'echo $$; exec sleep 100000' & echo $$; while :; do sleep 100000; done";
         let mut talk = Talk::new(&lab, start(script, tty));
-        let mut pids = vec![talk.line().await, talk.line().await];
+        let mut pids = [talk.line().await, talk.line().await];
         pids.sort();
         talk.task.abort();
         assert!(talk.task.await.unwrap_err().is_cancelled());
