@@ -8,6 +8,13 @@ pub(crate) fn run() -> Result<(), Error> {
     let script = root().join(".ci/run");
     let program = script.display().to_string();
     let status = Command::new(&script).current_dir(root()).status();
-    let status = status.map_err(|source| Error::Program { program: program.clone(), source })?;
-    if status.success() { Ok(()) } else { Err(Error::Failed { program, status }) }
+    let status = status.map_err(|source| Error::Program {
+        program: program.clone(),
+        source,
+    })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Failed { program, status })
+    }
 }

@@ -39,7 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if !args.no_image {
         say(&format!("the node image for tests, in {}", home.display()));
         let mut build = Command::new(build_vial()?);
-        run_program("vial node-image build", build.args(["node-image", "build"]).env("VIAL_HOME", &home))?;
+        run_program(
+            "vial node-image build",
+            build.args(["node-image", "build"]).env("VIAL_HOME", &home),
+        )?;
     }
     let mut test = cargo();
     test.args(["test", "--no-fail-fast"]).env(HOME, &home);
@@ -59,29 +62,57 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 fn build_vial() -> Result<PathBuf, Error> {
     let program = "cargo build";
     let mut build = cargo();
-    build.args(["build", "--workspace", "--all-targets", "--message-format=json-render-diagnostics"]);
+    build.args([
+        "build",
+        "--workspace",
+        "--all-targets",
+        "--message-format=json-render-diagnostics",
+    ]);
     let output = build.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|source| Error::Program { program: program.into(), source })?;
+    let output = output.map_err(|source| Error::Program {
+        program: program.into(),
+        source,
+    })?;
     if !output.status.success() {
-        return Err(Error::Failed { program: program.into(), status: output.status });
+        return Err(Error::Failed {
+            program: program.into(),
+            status: output.status,
+        });
     }
     executable(&output.stdout).ok_or(Error::NoVial)
 }
 
 /// Where cargo's messages say that the program `vial` is.
 fn executable(messages: &[u8]) -> Option<PathBuf> {
-    let messages = messages.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let messages = messages
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     messages
-        .filter(|message| message["target"]["name"] == "vial" && message["target"]["kind"][0] == "bin")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from).filter(|_| message["profile"]["test"] == false))
+        .filter(|message| {
+            message["target"]["name"] == "vial" && message["target"]["kind"][0] == "bin"
+        })
+        .find_map(|message| {
+            message["executable"]
+                .as_str()
+                .map(PathBuf::from)
+                .filter(|_| message["profile"]["test"] == false)
+        })
 }
 
 /// `$VIAL_TEST_HOME`, or `~/.cache/vial-test`.
 fn home() -> Result<PathBuf, Error> {
-    let given = std::env::var_os(HOME).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = given.or_else(|| Some(std::env::home_dir()?.join(".cache/vial-test"))).ok_or(Error::NoHome)?;
+    let given = std::env::var_os(HOME)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let home = given
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/vial-test")))
+        .ok_or(Error::NoHome)?;
     // Tests run in the directories of their crates.
-    std::path::absolute(&home).map_err(|source| Error::File { operation: "find", path: home, source })
+    std::path::absolute(&home).map_err(|source| Error::File {
+        operation: "find",
+        path: home,
+        source,
+    })
 }
 
 /// CI systems say `CI=true`; a person may say `CI=0`.
@@ -96,8 +127,18 @@ fn cargo() -> Command {
 }
 
 fn run_program(name: &str, command: &mut Command) -> Result<(), Error> {
-    let status = command.status().map_err(|source| Error::Program { program: name.into(), source })?;
-    if status.success() { Ok(()) } else { Err(Error::Failed { program: name.into(), status }) }
+    let status = command.status().map_err(|source| Error::Program {
+        program: name.into(),
+        source,
+    })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Failed {
+            program: name.into(),
+            status,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -107,10 +148,14 @@ mod tests {
     #[test]
     fn finds_the_program_among_what_was_built() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"vial"},"profile":{"test":false},"executable":null}"#, "\n",
-            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"vial"},"profile":{"test":true},"executable":"/t/deps/vial-1"}"#, "\n",
-            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"vial"},"profile":{"test":false},"executable":"/t/vial"}"#, "\n",
-            r#"{"reason":"build-finished","success":true}"#, "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"vial"},"profile":{"test":false},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"vial"},"profile":{"test":true},"executable":"/t/deps/vial-1"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"vial"},"profile":{"test":false},"executable":"/t/vial"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+            "\n",
         );
         assert_eq!(executable(messages.as_bytes()), Some("/t/vial".into()));
         assert_eq!(executable(b""), None);

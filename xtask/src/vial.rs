@@ -24,19 +24,36 @@ pub(crate) fn man(args: &Args) -> Result<(), Error> {
 /// Writes a completion script for each shell, under the name its shell looks for.
 pub(crate) fn completions(args: &Args) -> Result<(), Error> {
     let directory = directory(args, "target/completions");
-    std::fs::create_dir_all(&directory)
-        .map_err(|source| Error::File { operation: "make", path: directory.clone(), source })?;
-    for (shell, file) in [("bash", "vial"), ("zsh", "_vial"), ("fish", "vial.fish"), ("elvish", "vial.elv"), ("powershell", "_vial.ps1")] {
+    std::fs::create_dir_all(&directory).map_err(|source| Error::File {
+        operation: "make",
+        path: directory.clone(),
+        source,
+    })?;
+    for (shell, file) in [
+        ("bash", "vial"),
+        ("zsh", "_vial"),
+        ("fish", "vial.fish"),
+        ("elvish", "vial.elv"),
+        ("powershell", "_vial.ps1"),
+    ] {
         let path = directory.join(file);
-        let script = std::fs::File::create(&path)
-            .map_err(|source| Error::File { operation: "create", path: path.clone(), source })?;
-        run(&["completion".as_ref(), shell.as_ref()], Stdio::from(script))?;
+        let script = std::fs::File::create(&path).map_err(|source| Error::File {
+            operation: "create",
+            path: path.clone(),
+            source,
+        })?;
+        run(
+            &["completion".as_ref(), shell.as_ref()],
+            Stdio::from(script),
+        )?;
     }
     Ok(())
 }
 
 fn directory(args: &Args, default: &str) -> PathBuf {
-    args.directory.clone().unwrap_or_else(|| crate::root().join(default))
+    args.directory
+        .clone()
+        .unwrap_or_else(|| crate::root().join(default))
 }
 
 /// Runs the `vial` of this workspace.
@@ -50,6 +67,14 @@ fn run(arguments: &[&std::ffi::OsStr], stdout: Stdio) -> Result<(), Error> {
         .args(arguments)
         .stdout(stdout)
         .status()
-        .map_err(|source| Error::File { operation: "run", path: Path::new(&cargo).into(), source })?;
-    if status.success() { Ok(()) } else { Err(Error::Vial { status }) }
+        .map_err(|source| Error::File {
+            operation: "run",
+            path: Path::new(&cargo).into(),
+            source,
+        })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Vial { status })
+    }
 }

@@ -9,8 +9,13 @@ use crate::error::{Code, Error, Result};
 use crate::near;
 
 /// Components that run in a control-plane node's `control-plane` container; all others run in `node`.
-const CONTROL_PLANE: [&str; 5] =
-    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "local-path-provisioner"];
+const CONTROL_PLANE: [&str; 5] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "local-path-provisioner",
+];
 
 /// One of a node's process containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,7 +29,11 @@ pub(crate) enum Container {
 impl Container {
     /// Where a component runs.
     pub(crate) fn of_component(component: &str) -> Self {
-        if CONTROL_PLANE.contains(&component) { Self::ControlPlane } else { Self::Node }
+        if CONTROL_PLANE.contains(&component) {
+            Self::ControlPlane
+        } else {
+            Self::Node
+        }
     }
 
     /// Its name in the sandbox: `w-1.node`.
@@ -40,27 +49,46 @@ impl Container {
 ///
 /// # Errors
 /// When there is no such cluster or node; near names are told.
-pub(crate) async fn node_status(context: &Context, cluster: &str, node: &str) -> Result<ClusterStatus> {
+pub(crate) async fn node_status(
+    context: &Context,
+    cluster: &str,
+    node: &str,
+) -> Result<ClusterStatus> {
     let client = context.keeper(cluster).await?;
     let status = context.status(cluster, &client).await?;
     let names: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
     if names.contains(&node) {
         return Ok(status);
     }
-    Err(Error::new(Code::NotFound, format!("cluster `{cluster}` has no node `{node}`"))
-        .hint(near::hint("node", node, names.iter().copied())))
+    Err(Error::new(
+        Code::NotFound,
+        format!("cluster `{cluster}` has no node `{node}`"),
+    )
+    .hint(near::hint("node", node, names.iter().copied())))
 }
 
 /// Connects to the agent of a container.
 ///
 /// # Errors
 /// When nobody answers there: the cluster is stopped, or the container is.
-pub(crate) async fn connect(context: &Context, cluster: &str, node: &str, container: Container) -> Result<AgentClient<Channel>> {
-    let socket = context.paths.agent_socket(cluster, &container.name_on(node));
+pub(crate) async fn connect(
+    context: &Context,
+    cluster: &str,
+    node: &str,
+    container: Container,
+) -> Result<AgentClient<Channel>> {
+    let socket = context
+        .paths
+        .agent_socket(cluster, &container.name_on(node));
     match vial_rpc::connect(&socket).await {
         Ok(channel) => Ok(AgentClient::new(channel)),
-        Err(error) => Err(Error::caused(format!("node `{node}` of cluster `{cluster}` does not answer"), error)
-            .hint(format!("`vial status {cluster}` shows its state; `vial up {cluster}` starts what is not there"))),
+        Err(error) => Err(Error::caused(
+            format!("node `{node}` of cluster `{cluster}` does not answer"),
+            error,
+        )
+        .hint(format!(
+            "`vial status {cluster}` shows its state; `vial up {cluster}` starts what is not there"
+        ))),
     }
 }
 
@@ -83,7 +111,13 @@ mod tests {
 
     #[test]
     fn components_are_where_they_run() {
-        assert_eq!(Container::of_component("etcd").name_on("cp-1"), "cp-1.control-plane");
-        assert_eq!(Container::of_component("kubelet").name_on("cp-1"), "cp-1.node");
+        assert_eq!(
+            Container::of_component("etcd").name_on("cp-1"),
+            "cp-1.control-plane"
+        );
+        assert_eq!(
+            Container::of_component("kubelet").name_on("cp-1"),
+            "cp-1.node"
+        );
     }
 }

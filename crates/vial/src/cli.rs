@@ -34,7 +34,11 @@ fn after_help() -> String {
 /// changed, any number of clusters run side by side, and `vial down` leaves nothing.
 #[derive(Debug, Parser)]
 #[command(name = "vial", version, max_term_width = 110, after_help = after_help(), propagate_version = false)]
-#[command(disable_help_subcommand = false, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     /// The global flags.
     #[command(flatten)]
@@ -117,7 +121,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace())).map(|cli| cli.command)
+        Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace()))
+            .map(|cli| cli.command)
     }
 
     #[test]
@@ -132,7 +137,10 @@ mod tests {
         command.build();
         insta::assert_snapshot!("help", command.render_help());
         for name in ["up", "exec", "logs", "kubeconfig", "node-image"] {
-            let help = command.find_subcommand_mut(name).unwrap().render_long_help();
+            let help = command
+                .find_subcommand_mut(name)
+                .unwrap()
+                .render_long_help();
             insta::assert_snapshot!(format!("help_{name}"), help);
         }
     }
@@ -142,7 +150,12 @@ mod tests {
         fn visit(command: &clap::Command) {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
             }
             command.get_subcommands().for_each(visit);
         }
@@ -151,25 +164,44 @@ mod tests {
 
     #[test]
     fn exec_passes_everything_after_the_dashes() {
-        let Command::Exec(exec) = parse("exec w-1 -it -- ls -l --color=auto -c x").unwrap() else { panic!() };
+        let Command::Exec(exec) = parse("exec w-1 -it -- ls -l --color=auto -c x").unwrap() else {
+            panic!()
+        };
         assert_eq!(exec.node, "w-1");
         assert_eq!(exec.command, ["ls", "-l", "--color=auto", "-c", "x"]);
         assert!(parse("exec w-1").is_err());
-        assert!(parse("exec w-1 ls").is_err(), "without the dashes a flag of the command could become ours");
+        assert!(
+            parse("exec w-1 ls").is_err(),
+            "without the dashes a flag of the command could become ours"
+        );
     }
 
     #[test]
     fn kubectl_gets_its_own_flags() {
-        let Command::Kubectl(kubectl) = parse("kubectl -c dev logs pod -c app -v=6 -o json -q").unwrap() else { panic!() };
+        let Command::Kubectl(kubectl) =
+            parse("kubectl -c dev logs pod -c app -v=6 -o json -q").unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(kubectl.cluster.cluster, "dev");
-        assert_eq!(kubectl.arguments, ["logs", "pod", "-c", "app", "-v=6", "-o", "json", "-q"]);
-        let Command::Kubectl(kubectl) = parse("kubectl get nodes --help").unwrap() else { panic!() };
+        assert_eq!(
+            kubectl.arguments,
+            ["logs", "pod", "-c", "app", "-v=6", "-o", "json", "-q"]
+        );
+        let Command::Kubectl(kubectl) = parse("kubectl get nodes --help").unwrap() else {
+            panic!()
+        };
         assert_eq!(kubectl.arguments, ["get", "nodes", "--help"]);
     }
 
     #[test]
     fn what_excludes_each_other_is_refused() {
-        for line in ["up --kubernetes 1.36 --node-image a:b", "down a --all", "kubeconfig --merge --unmerge", "up --workers -1"] {
+        for line in [
+            "up --kubernetes 1.36 --node-image a:b",
+            "down a --all",
+            "kubeconfig --merge --unmerge",
+            "up --workers -1",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -28,8 +28,10 @@ impl Context {
         if self.root {
             return Ok(());
         }
-        Err(Error::new(Code::NotPermitted, format!("only root can {what}"))
-            .hint("run it with sudo; the kubeconfig that vial merges is still yours"))
+        Err(
+            Error::new(Code::NotPermitted, format!("only root can {what}"))
+                .hint("run it with sudo; the kubeconfig that vial merges is still yours"),
+        )
     }
 
     /// A living keeper of the cluster `name`.
@@ -38,7 +40,10 @@ impl Context {
     /// When there is no such cluster; near names are told.
     pub(crate) async fn keeper(&self, name: &str) -> Result<Client> {
         check_name(name)?;
-        match Client::find(&self.paths, name).await.map_err(|error| keeper_error(name, error))? {
+        match Client::find(&self.paths, name)
+            .await
+            .map_err(|error| keeper_error(name, error))?
+        {
             Some(client) => Ok(client),
             None => Err(self.no_cluster(name)),
         }
@@ -49,7 +54,11 @@ impl Context {
     /// # Errors
     /// When the keeper does not answer, or the cluster went away meanwhile.
     pub(crate) async fn status(&self, name: &str, client: &Client) -> Result<ClusterStatus> {
-        client.status().await.map_err(|error| keeper_error(name, error))?.ok_or_else(|| self.no_cluster(name))
+        client
+            .status()
+            .await
+            .map_err(|error| keeper_error(name, error))?
+            .ok_or_else(|| self.no_cluster(name))
     }
 
     /// There is no cluster `name`.
@@ -59,14 +68,22 @@ impl Context {
         if names.is_empty() {
             return error.hint(format!("{} makes it", command_line("up", name)));
         }
-        error.hint(near::hint("cluster", name, names.iter().map(String::as_str)))
+        error.hint(near::hint(
+            "cluster",
+            name,
+            names.iter().map(String::as_str),
+        ))
     }
 }
 
 /// A cluster's name becomes part of paths: whatever is not a name goes no further.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    vial_spec::names::check_cluster(name)
-        .map_err(|error| Error::new(Code::BadInput, format!("not the name of a cluster: {error}")))
+    vial_spec::names::check_cluster(name).map_err(|error| {
+        Error::new(
+            Code::BadInput,
+            format!("not the name of a cluster: {error}"),
+        )
+    })
 }
 
 /// The keeper of `name` could not be asked, or refused.
@@ -82,7 +99,14 @@ pub(crate) fn keeper_error(name: &str, error: ClientError) -> Error {
                 _ => Code::Failed,
             };
             let message = message.trim();
-            let error = Error::new(code, if message.is_empty() { format!("the keeper refused ({status})") } else { message.to_owned() });
+            let error = Error::new(
+                code,
+                if message.is_empty() {
+                    format!("the keeper refused ({status})")
+                } else {
+                    message.to_owned()
+                },
+            );
             match status {
                 503 => error.hint(format!("{} starts it", command_line("up", name))),
                 _ => error,
@@ -93,15 +117,20 @@ pub(crate) fn keeper_error(name: &str, error: ClientError) -> Error {
             let message = error.to_string();
             Error::caused(message, error).maybe_hint(hint)
         }
-        ClientError::Talk { .. } => Error::caused(error.to_string(), error)
-            .hint("try it again: a keeper that died is started anew, the cluster lives on without it"),
+        ClientError::Talk { .. } => Error::caused(error.to_string(), error).hint(
+            "try it again: a keeper that died is started anew, the cluster lives on without it",
+        ),
         ClientError::Start { .. } => Error::caused(error.to_string(), error),
     }
 }
 
 /// How to write a command for the cluster `name`: the default name is left out.
 pub(crate) fn command_line(verb: &str, name: &str) -> String {
-    if name == DEFAULT_CLUSTER { format!("`vial {verb}`") } else { format!("`vial {verb} {name}`") }
+    if name == DEFAULT_CLUSTER {
+        format!("`vial {verb}`")
+    } else {
+        format!("`vial {verb} {name}`")
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +140,19 @@ mod tests {
 
     #[test]
     fn names_that_lead_out_of_the_directory_are_refused() {
-        for name in ["", "..", ".", "a/b", "-a", "a-", "A", "ä", &"a".repeat(33), "a b", "a\0"] {
+        for name in [
+            "",
+            "..",
+            ".",
+            "a/b",
+            "-a",
+            "a-",
+            "A",
+            "ä",
+            &"a".repeat(33),
+            "a b",
+            "a\0",
+        ] {
             assert_eq!(check_name(name).unwrap_err().exit_code(), 2, "{name:?}");
         }
         for name in ["vial", "a", "ci-4711", &"a".repeat(32)] {
@@ -123,24 +164,50 @@ mod tests {
     fn who_is_not_root_is_told_how() {
         let context = Context {
             ui: Ui::new(true, ColorChoice::Never),
-            paths: Paths { home: "/nonexistent".into(), run: "/nonexistent".into() },
+            paths: Paths {
+                home: "/nonexistent".into(),
+                run: "/nonexistent".into(),
+            },
             root: false,
         };
         let error = context.require_root("make a cluster").unwrap_err();
-        assert_eq!((error.exit_code(), error.line().as_deref()), (4, Some("only root can make a cluster")));
+        assert_eq!(
+            (error.exit_code(), error.line().as_deref()),
+            (4, Some("only root can make a cluster"))
+        );
         assert!(error.hints()[0].contains("sudo"));
     }
 
     #[test]
     fn what_a_keeper_refuses_keeps_its_words() {
-        let refused = |status| keeper_error("dev", ClientError::Refused { status, message: "cluster dev is stopped\n".into() });
+        let refused = |status| {
+            keeper_error(
+                "dev",
+                ClientError::Refused {
+                    status,
+                    message: "cluster dev is stopped\n".into(),
+                },
+            )
+        };
         assert_eq!(refused(409).exit_code(), 5);
-        assert_eq!(refused(503).line().as_deref(), Some("cluster dev is stopped"));
+        assert_eq!(
+            refused(503).line().as_deref(),
+            Some("cluster dev is stopped")
+        );
         assert_eq!(refused(503).hints(), ["`vial up dev` starts it"]);
         let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-        let error = keeper_error("dev", ClientError::Talk { cluster: "dev".into(), source });
+        let error = keeper_error(
+            "dev",
+            ClientError::Talk {
+                cluster: "dev".into(),
+                source,
+            },
+        );
         assert_eq!(error.exit_code(), 4);
-        assert_eq!(error.line().unwrap(), "cannot talk to the keeper of cluster dev: permission denied");
+        assert_eq!(
+            error.line().unwrap(),
+            "cannot talk to the keeper of cluster dev: permission denied"
+        );
     }
 
     #[test]

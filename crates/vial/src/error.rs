@@ -62,10 +62,17 @@ Exit codes:
 impl Code {
     /// The code that a keeper sent, or [`Code::Failed`] for one that this version does not know.
     pub(crate) fn from_u8(code: u8) -> Self {
-        [Self::BadInput, Self::NotFound, Self::NotPermitted, Self::Conflict, Self::NoSpace, Self::TimedOut]
-            .into_iter()
-            .find(|known| *known as u8 == code)
-            .unwrap_or(Self::Failed)
+        [
+            Self::BadInput,
+            Self::NotFound,
+            Self::NotPermitted,
+            Self::Conflict,
+            Self::NoSpace,
+            Self::TimedOut,
+        ]
+        .into_iter()
+        .find(|known| *known as u8 == code)
+        .unwrap_or(Self::Failed)
     }
 }
 
@@ -84,16 +91,31 @@ pub(crate) struct Error {
 impl Error {
     /// An error of vial's own, lowercase, naming operation and object.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None, details: Vec::new(), hints: Vec::new(), silent: false }
+        Self {
+            code,
+            message: message.into(),
+            source: None,
+            details: Vec::new(),
+            hints: Vec::new(),
+            silent: false,
+        }
     }
 
     /// `message` failed because of `source`; the code follows from the input and output errors among the causes.
-    pub(crate) fn caused(message: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn caused(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         let source = source.into();
         let code = code_of(source.as_ref()).unwrap_or(Code::Failed);
-        let error = Self { source: Some(source), ..Self::new(code, message) };
+        let error = Self {
+            source: Some(source),
+            ..Self::new(code, message)
+        };
         match code {
-            Code::NoSpace => error.hint("`vial doctor` shows how much space vial needs; `vial node-image rm` frees some"),
+            Code::NoSpace => error.hint(
+                "`vial doctor` shows how much space vial needs; `vial node-image rm` frees some",
+            ),
             _ => error,
         }
     }
@@ -127,7 +149,10 @@ impl Error {
     /// Writing to standard output failed. A reader that went away (`vial ls | head -1`) is not a failure to speak of.
     pub(crate) fn output(source: io::Error) -> Self {
         let silent = source.kind() == io::ErrorKind::BrokenPipe;
-        Self { silent, ..Self::caused("cannot write to standard output", source) }
+        Self {
+            silent,
+            ..Self::caused("cannot write to standard output", source)
+        }
     }
 
     /// The process's exit code.
@@ -164,7 +189,9 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -185,7 +212,9 @@ impl From<vial_image::Error> for Error {
         use vial_image::Error as Image;
         let code = match &error {
             Image::NotFound { .. } => Some(Code::NotFound),
-            Image::BadReference { .. } | Image::UnsupportedKubernetes { .. } => Some(Code::BadInput),
+            Image::BadReference { .. } | Image::UnsupportedKubernetes { .. } => {
+                Some(Code::BadInput)
+            }
             Image::InUse { .. } => Some(Code::Conflict),
             Image::NoSpace { .. } => Some(Code::NoSpace),
             _ => None,
@@ -211,7 +240,11 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
     while let Some(error) = cause {
         let next = one_line(&error.to_string());
         if !next.is_empty() && !text.ends_with(&next) {
-            text = if text.is_empty() { next } else { format!("{text}: {next}") };
+            text = if text.is_empty() {
+                next
+            } else {
+                format!("{text}: {next}")
+            };
         }
         cause = error.source();
     }
@@ -219,7 +252,11 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// What the input and output errors among the causes say.
@@ -228,8 +265,12 @@ fn code_of(error: &(dyn StdError + 'static)) -> Option<Code> {
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             match error.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => return Some(Code::NotPermitted),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Some(Code::NoSpace),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    return Some(Code::NotPermitted);
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    return Some(Code::NoSpace);
+                }
                 _ => {}
             }
         }
@@ -248,7 +289,10 @@ mod tests {
 
     #[test]
     fn causes_stand_on_one_line_and_only_once() {
-        let error = Error::caused("cannot save the image", Write(io::Error::other("cannot write\n  twice")));
+        let error = Error::caused(
+            "cannot save the image",
+            Write(io::Error::other("cannot write\n  twice")),
+        );
         assert_eq!(
             error.line().unwrap(),
             "cannot save the image: cannot write /var/lib/vial/images/index.json: cannot write; twice"
@@ -265,7 +309,11 @@ mod tests {
             (io::ErrorKind::PermissionDenied, 4),
             (io::ErrorKind::NotFound, 1),
         ] {
-            assert_eq!(Error::caused("x", Write(io::Error::from(kind))).exit_code(), code, "{kind}");
+            assert_eq!(
+                Error::caused("x", Write(io::Error::from(kind))).exit_code(),
+                code,
+                "{kind}"
+            );
         }
     }
 
@@ -297,7 +345,10 @@ mod tests {
             Code::Interrupted,
         ] {
             let start = format!("  {:<4} ", code as u8);
-            assert!(EXIT_CODES.lines().any(|line| line.starts_with(&start)), "{code:?}");
+            assert!(
+                EXIT_CODES.lines().any(|line| line.starts_with(&start)),
+                "{code:?}"
+            );
         }
     }
 

@@ -12,7 +12,11 @@ use crate::ui::Progress;
 ///
 /// # Errors
 /// Those of the build; when interrupted.
-pub(crate) async fn build(store: &Store, options: &BuildOptions, progress: &mut Progress) -> Result<NodeImage> {
+pub(crate) async fn build(
+    store: &Store,
+    options: &BuildOptions,
+    progress: &mut Progress,
+) -> Result<NodeImage> {
     let shared = Mutex::new(progress);
     let report = |event: Build| {
         let mut progress = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,7 +28,10 @@ pub(crate) async fn build(store: &Store, options: &BuildOptions, progress: &mut 
             .hint("run the same command again: it goes on with what is built already")),
     };
     if result.is_err() {
-        shared.into_inner().unwrap_or_else(PoisonError::into_inner).end(true);
+        shared
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .end(true);
     }
     result
 }

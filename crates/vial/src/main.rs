@@ -81,7 +81,11 @@ fn command_line() -> ExitCode {
         paths: Paths::from_env(),
         root: rustix::process::geteuid().is_root(),
     };
-    let code = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let code = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let result = runtime.block_on(commands::run(&context, command));
             // A thread that still reads the terminal must not hold the process back.
@@ -101,14 +105,20 @@ fn command_line() -> ExitCode {
 
 /// Logs go to standard error, and only when they are wanted: VIAL_LOG, or -v.
 fn log(verbose: u8) {
-    let wanted = std::env::var("VIAL_LOG").ok().filter(|wanted| !wanted.is_empty()).or(match verbose {
-        0 => None,
-        1 => Some("info,hyper=warn,h2=warn".to_owned()),
-        2 => Some("debug,hyper=info,h2=info".to_owned()),
-        _ => Some("trace".to_owned()),
-    });
+    let wanted = std::env::var("VIAL_LOG")
+        .ok()
+        .filter(|wanted| !wanted.is_empty())
+        .or(match verbose {
+            0 => None,
+            1 => Some("info,hyper=warn,h2=warn".to_owned()),
+            2 => Some("debug,hyper=info,h2=info".to_owned()),
+            _ => Some("trace".to_owned()),
+        });
     if let Some(wanted) = wanted {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(wanted)).init();
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_env_filter(EnvFilter::new(wanted))
+            .init();
     }
 }
 

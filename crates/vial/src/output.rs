@@ -26,7 +26,13 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
     /// How to print the answer
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
     pub(crate) output: Format,
 }
 
@@ -50,7 +56,13 @@ pub(crate) fn print<R: Report>(ui: &Ui, format: Format, report: &R) -> Result<()
         Format::Wide => ui.data(report.text(true, ui)),
         Format::Json => ui.data(json(report.data())?),
         Format::Yaml => ui.data(yaml(report.data())?),
-        Format::Name => ui.data(report.names().iter().map(|name| format!("{name}\n")).collect::<String>()),
+        Format::Name => ui.data(
+            report
+                .names()
+                .iter()
+                .map(|name| format!("{name}\n"))
+                .collect::<String>(),
+        ),
     }
 }
 
@@ -58,14 +70,17 @@ pub(crate) fn print<R: Report>(ui: &Ui, format: Format, report: &R) -> Result<()
 pub(crate) fn json(data: &(impl Serialize + ?Sized)) -> Result<String> {
     serde_json::to_string_pretty(data)
         .map(|text| text + "\n")
-        .map_err(|error| Error::caused("cannot write the answer as JSON", error).with_code(Code::Failed))
+        .map_err(|error| {
+            Error::caused("cannot write the answer as JSON", error).with_code(Code::Failed)
+        })
 }
 
 /// YAML, closed by a newline.
 pub(crate) fn yaml(data: &(impl Serialize + ?Sized)) -> Result<String> {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    let mut text = serde_saphyr::to_string_with_options(&data, options)
-        .map_err(|error| Error::caused("cannot write the answer as YAML", error).with_code(Code::Failed))?;
+    let mut text = serde_saphyr::to_string_with_options(&data, options).map_err(|error| {
+        Error::caused("cannot write the answer as YAML", error).with_code(Code::Failed)
+    })?;
     if !text.ends_with('\n') {
         text.push('\n');
     }

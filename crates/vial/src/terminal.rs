@@ -36,5 +36,8 @@ pub(crate) fn both_ends() -> bool {
 /// Its size; `None` when standard output is no terminal.
 pub(crate) fn size() -> Option<TerminalSize> {
     let size = tcgetwinsize(io::stdout()).ok()?;
-    Some(TerminalSize { columns: size.ws_col.into(), rows: size.ws_row.into() })
+    Some(TerminalSize {
+        columns: size.ws_col.into(),
+        rows: size.ws_row.into(),
+    })
 }

@@ -24,34 +24,62 @@ use crate::error::{Code, Error, Result};
 const STDIN: &str = "-";
 
 /// Reads and checks a file, flags over it. `fallback` is its name when neither says one.
-pub(crate) fn from_file(path: &Path, mut overrides: Overrides, fallback: &str) -> Result<ClusterSpec> {
+pub(crate) fn from_file(
+    path: &Path,
+    mut overrides: Overrides,
+    fallback: &str,
+) -> Result<ClusterSpec> {
     let (text, origin, directory) = read(path)?;
     let file = File::parse(&text, &origin).map_err(parse_error)?;
     if overrides.name.is_none() && file.name.is_none() {
         overrides.name = Some(fallback.to_owned());
     }
     let resolve = |path: &Path| fs::read_to_string(directory.join(path));
-    file.validate(&overrides, &resolve).map_err(validation_error)
+    file.validate(&overrides, &resolve)
+        .map_err(validation_error)
 }
 
 /// Only flags; `existing` is what a cluster of that name was last asked to be.
-pub(crate) fn from_flags(name: &str, overrides: Overrides, existing: Option<&ClusterSpec>) -> Result<ClusterSpec> {
-    let overrides = Overrides { name: Some(name.to_owned()), ..overrides };
-    let Some(existing) = existing else { return plain(&overrides).map_err(validation_error) };
-    if overrides == (Overrides { name: Some(name.to_owned()), ..Overrides::default() }) {
+pub(crate) fn from_flags(
+    name: &str,
+    overrides: Overrides,
+    existing: Option<&ClusterSpec>,
+) -> Result<ClusterSpec> {
+    let overrides = Overrides {
+        name: Some(name.to_owned()),
+        ..overrides
+    };
+    let Some(existing) = existing else {
+        return plain(&overrides).map_err(validation_error);
+    };
+    if overrides
+        == (Overrides {
+            name: Some(name.to_owned()),
+            ..Overrides::default()
+        })
+    {
         return Ok(existing.clone());
     }
     let made_with = flags_of(existing);
     if plain(&made_with).as_ref() != Ok(existing) {
-        return Err(Error::new(Code::Conflict, format!("cluster `{name}` was made from a file; flags alone cannot change it"))
-            .hint(format!("give the file again: vial up {name} -f vial.yaml and these flags"))
-            .hint(format!("or begin anew: vial down {name}, then vial up {name} with these flags")));
+        return Err(Error::new(
+            Code::Conflict,
+            format!("cluster `{name}` was made from a file; flags alone cannot change it"),
+        )
+        .hint(format!(
+            "give the file again: vial up {name} -f vial.yaml and these flags"
+        ))
+        .hint(format!(
+            "or begin anew: vial down {name}, then vial up {name} with these flags"
+        )));
     }
     let names_kubernetes = overrides.kubernetes.is_some();
     plain(&Overrides {
         name: overrides.name,
         workers: overrides.workers.or(made_with.workers),
-        node_image: overrides.node_image.or(made_with.node_image.filter(|_| !names_kubernetes)),
+        node_image: overrides
+            .node_image
+            .or(made_with.node_image.filter(|_| !names_kubernetes)),
         kubernetes: overrides.kubernetes,
         ip_family: overrides.ip_family.or(made_with.ip_family),
         cni: overrides.cni.or(made_with.cni),
@@ -61,7 +89,11 @@ pub(crate) fn from_flags(name: &str, overrides: Overrides, existing: Option<&Clu
 
 /// The flags that would make this cluster, if flags alone could.
 fn flags_of(spec: &ClusterSpec) -> Overrides {
-    let workers = spec.nodes.iter().filter(|node| node.role == Role::Worker).count();
+    let workers = spec
+        .nodes
+        .iter()
+        .filter(|node| node.role == Role::Worker)
+        .count();
     Overrides {
         name: Some(spec.name.clone()),
         workers: u32::try_from(workers).ok(),
@@ -74,16 +106,18 @@ fn flags_of(spec: &ClusterSpec) -> Overrides {
 
 fn plain(overrides: &Overrides) -> Result<ClusterSpec, ValidationErrors> {
     // Without a file there is nothing that could name another one.
-    File::default().validate(overrides, &|_| Err(io::Error::from(io::ErrorKind::NotFound)))
+    File::default().validate(overrides, &|_| {
+        Err(io::Error::from(io::ErrorKind::NotFound))
+    })
 }
 
 /// Text, name for messages, and the directory that relative paths start from.
 fn read(path: &Path) -> Result<(String, String, PathBuf)> {
     if path == Path::new(STDIN) {
         let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| Error::caused("cannot read standard input", error).with_code(Code::BadInput))?;
+        io::stdin().read_to_string(&mut text).map_err(|error| {
+            Error::caused("cannot read standard input", error).with_code(Code::BadInput)
+        })?;
         return Ok((text, "<stdin>".into(), PathBuf::from(".")));
     }
     let shown = path.display().to_string();
@@ -101,24 +135,45 @@ fn read(path: &Path) -> Result<(String, String, PathBuf)> {
 
 fn parse_error(error: ParseError) -> Error {
     let hint = error.hint.clone();
-    let bare = ParseError { hint: None, ..error };
+    let bare = ParseError {
+        hint: None,
+        ..error
+    };
     Error::new(Code::BadInput, bare.to_string()).maybe_hint(hint)
 }
 
 fn validation_error(error: ValidationErrors) -> Error {
     let origin = error.origin;
     let line = |problem: &Problem| {
-        let position = problem.position.map(|(line, column)| format!("{origin}:{line}:{column}: ")).unwrap_or_default();
-        let path = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
+        let position = problem
+            .position
+            .map(|(line, column)| format!("{origin}:{line}:{column}: "))
+            .unwrap_or_default();
+        let path = if problem.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", problem.path)
+        };
         format!("{position}{path}{}", problem.message)
     };
     match error.problems.as_slice() {
         [one] => Error::new(Code::BadInput, line(one)).maybe_hint(one.hint.clone()),
         many => {
-            let what = if origin.is_empty() { "what was asked for" } else { origin.as_str() };
-            let error = Error::new(Code::BadInput, format!("{what} has {} mistakes", many.len()));
+            let what = if origin.is_empty() {
+                "what was asked for"
+            } else {
+                origin.as_str()
+            };
+            let error = Error::new(
+                Code::BadInput,
+                format!("{what} has {} mistakes", many.len()),
+            );
             many.iter().fold(error, |error, problem| {
-                let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                let hint = problem
+                    .hint
+                    .as_ref()
+                    .map(|hint| format!(" ({hint})"))
+                    .unwrap_or_default();
                 error.detail(line(problem) + &hint)
             })
         }
@@ -127,7 +182,10 @@ fn validation_error(error: ValidationErrors) -> Error {
 
 /// The name when the person gave none: VIAL_CLUSTER, or `vial`.
 pub(crate) fn default_name() -> String {
-    std::env::var("VIAL_CLUSTER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT_CLUSTER.to_owned())
+    std::env::var("VIAL_CLUSTER")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| DEFAULT_CLUSTER.to_owned())
 }
 
 #[cfg(test)]
@@ -142,7 +200,10 @@ mod tests {
     }
 
     fn workers(spec: &ClusterSpec) -> usize {
-        spec.nodes.iter().filter(|node| node.role == Role::Worker).count()
+        spec.nodes
+            .iter()
+            .filter(|node| node.role == Role::Worker)
+            .count()
     }
 
     #[test]
@@ -150,17 +211,39 @@ mod tests {
         let (_dir, path) = file("apiVersion: vial/v1\nkind: Cluster\nworkers: 3\n");
         let spec = from_file(&path, Overrides::default(), "dev").unwrap();
         assert_eq!((spec.name.as_str(), workers(&spec)), ("dev", 3));
-        let spec = from_file(&path, Overrides { workers: Some(1), name: Some("x".into()), ..Overrides::default() }, "dev").unwrap();
+        let spec = from_file(
+            &path,
+            Overrides {
+                workers: Some(1),
+                name: Some("x".into()),
+                ..Overrides::default()
+            },
+            "dev",
+        )
+        .unwrap();
         assert_eq!((spec.name.as_str(), workers(&spec)), ("x", 1));
         let (_dir, path) = file("apiVersion: vial/v1\nkind: Cluster\nname: mine\n");
-        assert_eq!(from_file(&path, Overrides::default(), "dev").unwrap().name, "mine");
+        assert_eq!(
+            from_file(&path, Overrides::default(), "dev").unwrap().name,
+            "mine"
+        );
     }
 
     #[test]
     fn files_are_found_beside_the_file() {
         let (dir, path) = file("apiVersion: vial/v1\nkind: Cluster\nmanifests: [extra.yaml]\n");
-        fs::write(dir.path().join("extra.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n").unwrap();
-        assert_eq!(from_file(&path, Overrides::default(), "dev").unwrap().manifests.len(), 1);
+        fs::write(
+            dir.path().join("extra.yaml"),
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n",
+        )
+        .unwrap();
+        assert_eq!(
+            from_file(&path, Overrides::default(), "dev")
+                .unwrap()
+                .manifests
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -170,42 +253,106 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert!(error.line().unwrap().contains("vial.yaml:3:1"), "{error:?}");
         assert!(error.hints()[0].contains("workers"), "{error:?}");
-        let missing = from_file(Path::new("/nonexistent/vial.yaml"), Overrides::default(), "dev").unwrap_err();
+        let missing = from_file(
+            Path::new("/nonexistent/vial.yaml"),
+            Overrides::default(),
+            "dev",
+        )
+        .unwrap_err();
         assert_eq!(missing.exit_code(), 3);
-        assert!(missing.line().unwrap().starts_with("cannot read /nonexistent/vial.yaml: "));
+        assert!(
+            missing
+                .line()
+                .unwrap()
+                .starts_with("cannot read /nonexistent/vial.yaml: ")
+        );
     }
 
     #[test]
     fn several_mistakes_are_told_at_once() {
         let (_dir, path) = file("apiVersion: vial/v1\nkind: Cluster\nname: Not_OK\nworkers: 99\n");
         let error = from_file(&path, Overrides::default(), "dev").unwrap_err();
-        assert!(error.line().unwrap().ends_with("vial.yaml has 2 mistakes"), "{error:?}");
-        assert!(error.details()[0].contains("vial.yaml:3:") && error.details()[1].contains("vial.yaml:4:"), "{error:?}");
+        assert!(
+            error.line().unwrap().ends_with("vial.yaml has 2 mistakes"),
+            "{error:?}"
+        );
+        assert!(
+            error.details()[0].contains("vial.yaml:3:")
+                && error.details()[1].contains("vial.yaml:4:"),
+            "{error:?}"
+        );
     }
 
     #[test]
     fn an_existing_cluster_stays_as_it_is_without_flags() {
-        let (_dir, path) = file("apiVersion: vial/v1\nkind: Cluster\nworkers: 3\nfeatureGates: {InPlacePodVerticalScaling: true}\n");
+        let (_dir, path) = file(
+            "apiVersion: vial/v1\nkind: Cluster\nworkers: 3\nfeatureGates: {InPlacePodVerticalScaling: true}\n",
+        );
         let existing = from_file(&path, Overrides::default(), "dev").unwrap();
-        assert_eq!(from_flags("dev", Overrides::default(), Some(&existing)).unwrap(), existing);
-        let error = from_flags("dev", Overrides { workers: Some(1), ..Overrides::default() }, Some(&existing)).unwrap_err();
+        assert_eq!(
+            from_flags("dev", Overrides::default(), Some(&existing)).unwrap(),
+            existing
+        );
+        let error = from_flags(
+            "dev",
+            Overrides {
+                workers: Some(1),
+                ..Overrides::default()
+            },
+            Some(&existing),
+        )
+        .unwrap_err();
         assert_eq!(error.exit_code(), 5);
         assert!(error.hints()[0].contains("-f") && error.hints()[1].contains("vial down dev"));
     }
 
     #[test]
     fn flags_add_up_over_the_life_of_a_cluster() {
-        let first = Overrides { workers: Some(3), ip_family: Some(vial_spec::IpFamily::Ipv4), ..Overrides::default() };
+        let first = Overrides {
+            workers: Some(3),
+            ip_family: Some(vial_spec::IpFamily::Ipv4),
+            ..Overrides::default()
+        };
         let existing = from_flags("dev", first, None).unwrap();
-        let spec = from_flags("dev", Overrides { workers: Some(4), ..Overrides::default() }, Some(&existing)).unwrap();
-        assert_eq!((workers(&spec), spec.network.ip_family), (4, vial_spec::IpFamily::Ipv4));
-        let spec = from_flags("dev", Overrides { kubernetes: Some("1.36.3".into()), ..Overrides::default() }, Some(&existing)).unwrap();
-        assert_eq!((workers(&spec), spec.node_image.as_str()), (3, "vial/node:v1.36.3"));
+        let spec = from_flags(
+            "dev",
+            Overrides {
+                workers: Some(4),
+                ..Overrides::default()
+            },
+            Some(&existing),
+        )
+        .unwrap();
+        assert_eq!(
+            (workers(&spec), spec.network.ip_family),
+            (4, vial_spec::IpFamily::Ipv4)
+        );
+        let spec = from_flags(
+            "dev",
+            Overrides {
+                kubernetes: Some("1.36.3".into()),
+                ..Overrides::default()
+            },
+            Some(&existing),
+        )
+        .unwrap();
+        assert_eq!(
+            (workers(&spec), spec.node_image.as_str()),
+            (3, "vial/node:v1.36.3")
+        );
     }
 
     #[test]
     fn bad_flags_are_bad_input() {
-        let error = from_flags("dev", Overrides { workers: Some(21), ..Overrides::default() }, None).unwrap_err();
+        let error = from_flags(
+            "dev",
+            Overrides {
+                workers: Some(21),
+                ..Overrides::default()
+            },
+            None,
+        )
+        .unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.line().unwrap().contains("--workers"), "{error:?}");
     }

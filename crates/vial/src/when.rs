@@ -11,7 +11,9 @@ pub(crate) fn now() -> Timestamp {
 
 /// How long ago an RFC 3339 time was: `12s`, `5m`, `3h`, `9d`. Empty when it is no time.
 pub(crate) fn age(rfc3339: &str, now: Timestamp) -> String {
-    let Ok(then) = rfc3339.parse::<Timestamp>() else { return String::new() };
+    let Ok(then) = rfc3339.parse::<Timestamp>() else {
+        return String::new();
+    };
     let seconds = now.duration_since(then).as_secs().max(0);
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -23,8 +25,9 @@ pub(crate) fn age(rfc3339: &str, now: Timestamp) -> String {
 
 /// A span: `90s`, `10m`, `1h30m`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    let span: SignedDuration =
-        text.parse().map_err(|_| "write it with a unit: 90s, 10m, 1h30m".to_owned())?;
+    let span: SignedDuration = text
+        .parse()
+        .map_err(|_| "write it with a unit: 90s, 10m, 1h30m".to_owned())?;
     Duration::try_from(span)
         .ok()
         .filter(|span| !span.is_zero())

@@ -22,7 +22,9 @@ pub(super) enum Standing {
 /// `$CARGO_HOME`, or `~/.cargo`.
 pub(super) fn cargo_home() -> PathBuf {
     let given = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    given.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default()
+    given
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+        .unwrap_or_default()
 }
 
 /// What the copy below a cargo home says of a version.
@@ -32,7 +34,11 @@ pub(super) fn standing(cargo_home: &Path, name: &str, version: &str) -> Standing
         if let Ok(bytes) = std::fs::read(registry.path().join(".cache").join(place(name)))
             && let Some(yanked) = yanked(&bytes, version)
         {
-            return if yanked { Standing::Yanked } else { Standing::Good };
+            return if yanked {
+                Standing::Yanked
+            } else {
+                Standing::Good
+            };
         }
     }
     Standing::Unknown
@@ -76,7 +82,12 @@ mod tests {
 
     #[test]
     fn knows_the_places() {
-        for (name, path) in [("a", "1/a"), ("ab", "2/ab"), ("abc", "3/a/abc"), ("Serde", "se/rd/serde")] {
+        for (name, path) in [
+            ("a", "1/a"),
+            ("ab", "2/ab"),
+            ("abc", "3/a/abc"),
+            ("Serde", "se/rd/serde"),
+        ] {
             assert_eq!(place(name), Path::new(path));
         }
     }
@@ -85,7 +96,12 @@ mod tests {
     fn looks_into_every_registry() {
         let home = tempfile::tempdir().unwrap();
         for (registry, name) in [("one", "abc"), ("two", "serde")] {
-            let file = home.path().join("registry/index").join(registry).join(".cache").join(place(name));
+            let file = home
+                .path()
+                .join("registry/index")
+                .join(registry)
+                .join(".cache")
+                .join(place(name));
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, FILE).unwrap();
         }

@@ -13,7 +13,10 @@ pub(super) enum PolicyError {
     #[error("it is not what cargo deny reads")]
     Syntax(#[from] toml::de::Error),
     #[error("`{licence}` is not an SPDX licence")]
-    Licence { licence: String, source: spdx::ParseError },
+    Licence {
+        licence: String,
+        source: spdx::ParseError,
+    },
 }
 
 /// The rules.
@@ -71,7 +74,9 @@ impl Policy {
         Ok(Self {
             targets: file.graph.targets,
             allowed: licensees(&file.licenses.allow)?,
-            exceptions: exceptions.map(|exception| Ok((exception.package, licensees(&exception.allow)?))).collect::<Result<_, PolicyError>>()?,
+            exceptions: exceptions
+                .map(|exception| Ok((exception.package, licensees(&exception.allow)?)))
+                .collect::<Result<_, PolicyError>>()?,
             registries: file.sources.allow_registry,
             repositories: file.sources.allow_git,
         })
@@ -80,7 +85,11 @@ impl Policy {
     /// What is wrong with a package; empty when it may be used.
     pub(super) fn problems(&self, package: &Package) -> Vec<String> {
         let named = |problem: String| format!("{} {}: {problem}", package.name, package.version);
-        self.source_problem(package).into_iter().chain(self.licence_problem(package)).map(named).collect()
+        self.source_problem(package)
+            .into_iter()
+            .chain(self.licence_problem(package))
+            .map(named)
+            .collect()
     }
 
     fn source_problem(&self, package: &Package) -> Option<String> {
@@ -90,7 +99,10 @@ impl Policy {
         let known = match kind {
             "registry" | "sparse" => self.registries.iter().any(|allowed| allowed == url),
             // What follows names the branch and the commit.
-            "git" => self.repositories.iter().any(|allowed| url.split(['?', '#']).next() == Some(allowed)),
+            "git" => self
+                .repositories
+                .iter()
+                .any(|allowed| url.split(['?', '#']).next() == Some(allowed)),
             _ => false,
         };
         (!known).then(|| format!("it comes from {source}, which deny.toml does not allow"))
@@ -103,17 +115,32 @@ impl Policy {
         // Some old packages write `MIT/Apache-2.0`.
         let expression = match Expression::parse_mode(text, ParseMode::LAX) {
             Ok(expression) => expression,
-            Err(error) => return Some(format!("its licence `{text}` is not an SPDX expression: {}", error.reason)),
+            Err(error) => {
+                return Some(format!(
+                    "its licence `{text}` is not an SPDX expression: {}",
+                    error.reason
+                ));
+            }
         };
-        let exception = self.exceptions.iter().filter(|(name, _)| *name == package.name).flat_map(|(_, allowed)| allowed);
+        let exception = self
+            .exceptions
+            .iter()
+            .filter(|(name, _)| *name == package.name)
+            .flat_map(|(_, allowed)| allowed);
         let allowed: Vec<&Licensee> = self.allowed.iter().chain(exception).collect();
-        let fine = expression.evaluate(|wanted| allowed.iter().any(|licence| licence.satisfies(wanted)));
+        let fine =
+            expression.evaluate(|wanted| allowed.iter().any(|licence| licence.satisfies(wanted)));
         (!fine).then(|| format!("its licence `{text}` is not among those that deny.toml allows"))
     }
 }
 
 fn licensees(names: &[String]) -> Result<Vec<Licensee>, PolicyError> {
-    let parse = |name: &String| Licensee::parse(name).map_err(|source| PolicyError::Licence { licence: name.clone(), source });
+    let parse = |name: &String| {
+        Licensee::parse(name).map_err(|source| PolicyError::Licence {
+            licence: name.clone(),
+            source,
+        })
+    };
     names.iter().map(parse).collect()
 }
 
@@ -143,14 +170,31 @@ mod tests {
 
     #[test]
     fn one_alternative_is_enough_but_all_parts_are_needed() {
-        for fine in ["MIT", "MIT OR GPL-3.0", "MIT/Apache-2.0", "(GPL-2.0 OR MIT) AND BSD-3-Clause"] {
+        for fine in [
+            "MIT",
+            "MIT OR GPL-3.0",
+            "MIT/Apache-2.0",
+            "(GPL-2.0 OR MIT) AND BSD-3-Clause",
+        ] {
             assert_eq!(problems("a", Some(fine), None), [""; 0], "{fine}");
         }
-        for bad in ["GPL-3.0", "MIT AND GPL-3.0", "MPL-2.0", "Apache-2.0 WITH LLVM-exception", "LicenseRef-own"] {
+        for bad in [
+            "GPL-3.0",
+            "MIT AND GPL-3.0",
+            "MPL-2.0",
+            "Apache-2.0 WITH LLVM-exception",
+            "LicenseRef-own",
+        ] {
             assert_eq!(problems("a", Some(bad), None).len(), 1, "{bad}");
         }
-        assert!(problems("a", Some("free for all"), None)[0].starts_with("a 1.0.0: its licence `free for all` is not an SPDX"));
-        assert_eq!(problems("a", None, None), ["a 1.0.0: it does not say its licence"]);
+        assert!(
+            problems("a", Some("free for all"), None)[0]
+                .starts_with("a 1.0.0: its licence `free for all` is not an SPDX")
+        );
+        assert_eq!(
+            problems("a", None, None),
+            ["a 1.0.0: it does not say its licence"]
+        );
     }
 
     #[test]
@@ -161,10 +205,18 @@ mod tests {
 
     #[test]
     fn only_known_sources() {
-        for fine in ["registry+https://github.com/rust-lang/crates.io-index", "git+https://example.com/kept?branch=main#0123"] {
+        for fine in [
+            "registry+https://github.com/rust-lang/crates.io-index",
+            "git+https://example.com/kept?branch=main#0123",
+        ] {
             assert_eq!(problems("a", Some("MIT"), Some(fine)), [""; 0], "{fine}");
         }
-        for bad in ["registry+https://example.com/index", "git+https://example.com/kept2", "git+https://example.com/kept/..", "x"] {
+        for bad in [
+            "registry+https://example.com/index",
+            "git+https://example.com/kept2",
+            "git+https://example.com/kept/..",
+            "x",
+        ] {
             assert_eq!(problems("a", Some("MIT"), Some(bad)).len(), 1, "{bad}");
         }
     }

@@ -28,8 +28,16 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result {
     context.require_root("check a cluster")?;
     let name = &args.cluster.name;
     let client = context.keeper(name).await?;
-    let mut events = std::pin::pin!(client.check().await.map_err(|error| keeper_error(name, error))?);
-    let (ui, live) = (&context.ui, matches!(args.output.output, Format::Table | Format::Wide));
+    let mut events = std::pin::pin!(
+        client
+            .check()
+            .await
+            .map_err(|error| keeper_error(name, error))?
+    );
+    let (ui, live) = (
+        &context.ui,
+        matches!(args.output.output, Format::Table | Format::Wide),
+    );
     let table = empty_table();
     if live {
         ui.data(table.render_head(ui.color_out()))?;
@@ -49,7 +57,12 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result {
             }
             Some(Ok(CheckEvent::Done { passed })) => break passed,
             Some(Err(error)) => return Err(keeper_error(name, error)),
-            None => return Err(Error::new(Code::Failed, format!("the keeper of cluster `{name}` ended during the check"))),
+            None => {
+                return Err(Error::new(
+                    Code::Failed,
+                    format!("the keeper of cluster `{name}` ended during the check"),
+                ));
+            }
         }
     };
     if !live {
@@ -57,10 +70,18 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result {
     }
     let failed = results.iter().filter(|result| !result.passed).count();
     if passed && failed == 0 {
-        ui.status(format!("{} {} checks passed", ui.paint_err(Style::Good, "✓"), results.len()));
+        ui.status(format!(
+            "{} {} checks passed",
+            ui.paint_err(Style::Good, "✓"),
+            results.len()
+        ));
         return Ok(Exit::OK);
     }
-    ui.status(format!("{} {failed} of {} checks failed", ui.paint_err(Style::Bad, "✗"), results.len()));
+    ui.status(format!(
+        "{} {failed} of {} checks failed",
+        ui.paint_err(Style::Bad, "✗"),
+        results.len()
+    ));
     Ok(Exit::FAILED)
 }
 
@@ -80,7 +101,10 @@ impl Report for Results<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.iter().map(|result| format!("{}/{}", result.check, result.object)).collect()
+        self.0
+            .iter()
+            .map(|result| format!("{}/{}", result.check, result.object))
+            .collect()
     }
 }
 
@@ -93,7 +117,11 @@ fn row(result: &CheckResult) -> [Cell; 5] {
     [
         result.check.as_str().into(),
         result.object.as_str().into(),
-        if result.passed { Cell::new("ok", Style::Good) } else { Cell::new("FAILED", Style::Bad) },
+        if result.passed {
+            Cell::new("ok", Style::Good)
+        } else {
+            Cell::new("FAILED", Style::Bad)
+        },
         format!("{}.{}s", result.millis / 1000, result.millis % 1000 / 100).into(),
         result.detail.as_str().into(),
     ]
@@ -113,7 +141,10 @@ mod tests {
             detail: detail.into(),
             millis: 1250,
         };
-        let results = [result("w-1", true, "kubernetes.default → 10.96.0.1"), result("w-2", false, "no answer in 5 s")];
+        let results = [
+            result("w-1", true, "kubernetes.default → 10.96.0.1"),
+            result("w-2", false, "no answer in 5 s"),
+        ];
         insta::assert_snapshot!(Results(&results).text(false, &Ui::new(false, ColorChoice::Never)), @r"
         CHECK         OBJECT                        RESULT  TIME    DETAIL
         dns           w-1                           ok      1.2s    kubernetes.default → 10.96.0.1

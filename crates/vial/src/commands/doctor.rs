@@ -13,7 +13,9 @@ use crate::ui::{Cell, Style, Table, Ui};
 /// Each requirement with what was found and, where something is missing, what to do. Nothing is changed. The exit code
 /// is 1 when vial cannot work here.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sudo vial doctor\n  vial doctor -o json | jq '.[] | select(.state != \"ok\")'")]
+#[command(
+    after_help = "Examples:\n  sudo vial doctor\n  vial doctor -o json | jq '.[] | select(.state != \"ok\")'"
+)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     output: OutputArgs,
@@ -24,12 +26,18 @@ struct Findings(Vec<Finding>);
 pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result {
     let findings = Findings(doctor::examine(&context.paths, context.root));
     output::print(&context.ui, args.output.output, &findings)?;
-    let failed = findings.0.iter().filter(|finding| finding.state == State::Fail).count();
+    let failed = findings
+        .0
+        .iter()
+        .filter(|finding| finding.state == State::Fail)
+        .count();
     if failed == 0 {
         context.ui.status("this machine has what vial needs");
         return Ok(Exit::OK);
     }
-    context.ui.status(format!("vial cannot work here yet: {failed} to mend"));
+    context
+        .ui
+        .status(format!("vial cannot work here yet: {failed} to mend"));
     Ok(Exit::FAILED)
 }
 
@@ -62,7 +70,11 @@ impl Report for Findings {
     /// What is not as it should be.
     fn names(&self) -> Vec<String> {
         let bad = |finding: &&Finding| matches!(finding.state, State::Warn | State::Fail);
-        self.0.iter().filter(bad).map(|finding| finding.requirement.to_owned()).collect()
+        self.0
+            .iter()
+            .filter(bad)
+            .map(|finding| finding.requirement.to_owned())
+            .collect()
     }
 }
 
@@ -73,15 +85,39 @@ mod tests {
 
     #[test]
     fn every_requirement_has_a_state_and_a_mend_where_one_is_needed() {
-        let paths = vial_engine::paths::Paths { home: "/nonexistent/vial".into(), run: "/nonexistent".into() };
+        let paths = vial_engine::paths::Paths {
+            home: "/nonexistent/vial".into(),
+            run: "/nonexistent".into(),
+        };
         let findings = Findings(doctor::examine(&paths, false));
         let text = findings.text(false, &Ui::new(false, ColorChoice::Never));
-        for requirement in ["root", "kernel", "namespaces", "overlayfs", "cgroups", "memory", "disk space", "/dev/kvm", "node image", "go"] {
-            assert!(text.lines().any(|line| line.starts_with(requirement)), "{requirement}\n{text}");
+        for requirement in [
+            "root",
+            "kernel",
+            "namespaces",
+            "overlayfs",
+            "cgroups",
+            "memory",
+            "disk space",
+            "/dev/kvm",
+            "node image",
+            "go",
+        ] {
+            assert!(
+                text.lines().any(|line| line.starts_with(requirement)),
+                "{requirement}\n{text}"
+            );
         }
-        assert!(!std::path::Path::new("/nonexistent").exists(), "looking changes nothing");
+        assert!(
+            !std::path::Path::new("/nonexistent").exists(),
+            "looking changes nothing"
+        );
         for finding in &findings.0 {
-            assert_eq!(finding.mend.is_some(), matches!(finding.state, State::Warn | State::Fail), "{finding:?}");
+            assert_eq!(
+                finding.mend.is_some(),
+                matches!(finding.state, State::Warn | State::Fail),
+                "{finding:?}"
+            );
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::{interrupt, kubeconfig};
 ///
 /// Processes, networks, disks and the context in your kubeconfig are removed. Node images stay.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vial down            the default cluster\n  vial down dev test\n  vial down --all")]
+#[command(
+    after_help = "Examples:\n  vial down            the default cluster\n  vial down dev test\n  vial down --all"
+)]
 pub(crate) struct DownArgs {
     /// The clusters; without one, VIAL_CLUSTER or `vial`
     #[arg(value_name = "NAME")]
@@ -30,9 +32,15 @@ pub(crate) struct DownArgs {
 pub(crate) async fn run(context: &Context, args: DownArgs) -> Result {
     context.require_root("remove a cluster")?;
     let mut names = if args.all {
-        vial_engine::record::names(&context.paths).map_err(|error| Error::caused("cannot list the clusters", error))?
+        vial_engine::record::names(&context.paths)
+            .map_err(|error| Error::caused("cannot list the clusters", error))?
     } else if args.names.is_empty() {
-        vec![std::env::var("VIAL_CLUSTER").ok().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER.into())]
+        vec![
+            std::env::var("VIAL_CLUSTER")
+                .ok()
+                .filter(|name| !name.is_empty())
+                .unwrap_or(DEFAULT_CLUSTER.into()),
+        ]
     } else {
         args.names
     };
@@ -41,7 +49,10 @@ pub(crate) async fn run(context: &Context, args: DownArgs) -> Result {
     let mut clients = Vec::new();
     for name in names {
         check_name(&name)?;
-        match Client::find(&context.paths, &name).await.map_err(|error| keeper_error(&name, error))? {
+        match Client::find(&context.paths, &name)
+            .await
+            .map_err(|error| keeper_error(&name, error))?
+        {
             Some(client) => clients.push((name, client)),
             None if args.ignore_not_found || args.all => {}
             None => return Err(context.no_cluster(&name)),
@@ -67,10 +78,18 @@ async fn down(context: &Context, name: &str, client: &Client) -> Result<()> {
     // First the kubeconfig: what was merged where is remembered in the cluster's directory, which is about to go.
     let (changed, errors) = kubeconfig::unmerge(&context.paths.cluster_dir(name), name);
     for error in errors {
-        context.ui.warn(format!("the context {} stays: {error}", kubeconfig::context_name(name)));
+        context.ui.warn(format!(
+            "the context {} stays: {error}",
+            kubeconfig::context_name(name)
+        ));
     }
     let mut progress = context.ui.progress();
-    let mut events = std::pin::pin!(client.down().await.map_err(|error| keeper_error(name, error))?);
+    let mut events = std::pin::pin!(
+        client
+            .down()
+            .await
+            .map_err(|error| keeper_error(name, error))?
+    );
     loop {
         let event = tokio::select! {
             event = events.next() => event,
@@ -80,14 +99,23 @@ async fn down(context: &Context, name: &str, client: &Client) -> Result<()> {
         };
         match event {
             Some(Ok(Event::Done { .. })) => break,
-            Some(Ok(Event::Failed { message, hint, code })) => {
+            Some(Ok(Event::Failed {
+                message,
+                hint,
+                code,
+            })) => {
                 progress.end(true);
                 return Err(Error::new(Code::from_u8(code), message).maybe_hint(hint));
             }
             Some(Ok(event)) => progress.event(&event),
             Some(Err(error)) => return Err(keeper_error(name, error)),
-            None => return Err(Error::new(Code::Failed, format!("the keeper of cluster `{name}` ended during the removal"))
-                .hint(format!("run `vial down {name}` again"))),
+            None => {
+                return Err(Error::new(
+                    Code::Failed,
+                    format!("the keeper of cluster `{name}` ended during the removal"),
+                )
+                .hint(format!("run `vial down {name}` again")));
+            }
         }
     }
     drop(progress);
@@ -97,7 +125,10 @@ async fn down(context: &Context, name: &str, client: &Client) -> Result<()> {
         () = interrupt::signal() => {}
     }
     let ui = &context.ui;
-    ui.status(format!("{} cluster {name} is gone", ui.paint_err(Style::Good, "✓")));
+    ui.status(format!(
+        "{} cluster {name} is gone",
+        ui.paint_err(Style::Good, "✓")
+    ));
     for path in changed {
         ui.status(format!("  and its context from {}", path.display()));
     }

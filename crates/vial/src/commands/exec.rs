@@ -70,34 +70,56 @@ pub(crate) async fn run(context: &Context, args: ExecArgs) -> Result {
     context.require_root("run commands on a node")?;
     let (cluster, node) = (&args.cluster.cluster, &args.node);
     let status = agent::node_status(context, cluster, node).await?;
-    let is_control_plane = status.nodes.iter().any(|found| found.name == *node && found.role == "control-plane");
+    let is_control_plane = status
+        .nodes
+        .iter()
+        .any(|found| found.name == *node && found.role == "control-plane");
     if args.container == Container::ControlPlane && !is_control_plane {
-        return Err(Error::new(Code::BadInput, format!("node `{node}` is a worker: it has no control-plane container")));
+        return Err(Error::new(
+            Code::BadInput,
+            format!("node `{node}` is a worker: it has no control-plane container"),
+        ));
     }
     if args.tty && !std::io::stdin().is_terminal() {
-        return Err(Error::new(Code::BadInput, "-t needs a terminal, standard input is none").hint("leave -t out"));
+        return Err(Error::new(
+            Code::BadInput,
+            "-t needs a terminal, standard input is none",
+        )
+        .hint("leave -t out"));
     }
     let tty = args.tty || (args.interactive && terminal::both_ends());
     let mut client = agent::connect(context, cluster, node, args.container).await?;
 
     let (inputs, queue) = mpsc::channel(16);
     let start = start(&args, tty);
-    let first = ExecInput { input: Some(Input::Start(start)) };
+    let first = ExecInput {
+        input: Some(Input::Start(start)),
+    };
     // The queue has room for it: nothing was sent before.
     let _ = inputs.send(first).await;
     let what = || format!("cannot run `{}` on {node}", args.command[0]);
-    let mut outputs =
-        client.exec(ReceiverStream::new(queue)).await.map_err(|status| agent::refused(what(), &status))?.into_inner();
+    let mut outputs = client
+        .exec(ReceiverStream::new(queue))
+        .await
+        .map_err(|status| agent::refused(what(), &status))?
+        .into_inner();
 
     let raw = if tty {
-        Some(Raw::enter().map_err(|error| Error::caused("cannot switch the terminal to raw mode", error))?)
+        Some(
+            Raw::enter()
+                .map_err(|error| Error::caused("cannot switch the terminal to raw mode", error))?,
+        )
     } else {
         None
     };
     if args.interactive || tty {
         pass_stdin(inputs.clone());
     } else {
-        let _ = inputs.send(ExecInput { input: Some(Input::StdinEof(true)) }).await;
+        let _ = inputs
+            .send(ExecInput {
+                input: Some(Input::StdinEof(true)),
+            })
+            .await;
     }
     pass_signals(inputs, tty)?;
 
@@ -123,7 +145,10 @@ pub(crate) async fn run(context: &Context, args: ExecArgs) -> Result {
     result?;
     match exit {
         Some(code) => Ok(Exit(u8::try_from(code).unwrap_or(1))),
-        None => Err(Error::new(Code::Failed, format!("node `{node}` went away while `{}` ran", args.command[0]))),
+        None => Err(Error::new(
+            Code::Failed,
+            format!("node `{node}` went away while `{}` ran", args.command[0]),
+        )),
     }
 }
 
@@ -155,7 +180,11 @@ fn pass_stdin(inputs: mpsc::Sender<ExecInput>) {
                 Err(_) => Input::StdinEof(true),
             };
             let end = matches!(input, Input::StdinEof(_));
-            if inputs.blocking_send(ExecInput { input: Some(input) }).is_err() || end {
+            if inputs
+                .blocking_send(ExecInput { input: Some(input) })
+                .is_err()
+                || end
+            {
                 return;
             }
         }
@@ -204,8 +233,11 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     fn parse(line: &str) -> ExecArgs {
-        let cli = Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace())).unwrap();
-        let Command::Exec(args) = cli.command else { panic!() };
+        let cli =
+            Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace())).unwrap();
+        let Command::Exec(args) = cli.command else {
+            panic!()
+        };
         args
     }
 
@@ -214,7 +246,10 @@ mod tests {
         let args = parse("exec w-1 -u nobody -w /tmp -e A=1 -e B=x=y -- env -0");
         let start = start(&args, false);
         assert_eq!(start.argv, ["env", "-0"]);
-        assert_eq!((start.user.as_str(), start.cwd.as_str(), start.tty), ("nobody", "/tmp", false));
+        assert_eq!(
+            (start.user.as_str(), start.cwd.as_str(), start.tty),
+            ("nobody", "/tmp", false)
+        );
         assert_eq!(start.env["B"], "x=y");
         assert!(start.size.is_none());
     }

@@ -52,10 +52,18 @@ pub(crate) async fn run(context: &Context, args: KubeconfigArgs) -> Result {
         return unmerge(context, name);
     }
     let client = context.keeper(name).await?;
-    let access = access(client.access().await.map_err(|error| keeper_error(name, error))?);
+    let access = access(
+        client
+            .access()
+            .await
+            .map_err(|error| keeper_error(name, error))?,
+    );
     if args.merge {
         let path = merge(context, name, &access)?;
-        context.ui.status(format!("context {} is in {path} and is the current one", context_name(name)));
+        context.ui.status(format!(
+            "context {} is in {path} and is the current one",
+            context_name(name)
+        ));
         return Ok(Exit::OK);
     }
     let document = Document::standalone(name, &access);
@@ -81,10 +89,17 @@ fn unmerge(context: &Context, name: &str) -> Result {
     }
     let (changed, errors) = kubeconfig::unmerge(&directory, name);
     for path in &changed {
-        context.ui.status(format!("context {} is gone from {}", context_name(name), path.display()));
+        context.ui.status(format!(
+            "context {} is gone from {}",
+            context_name(name),
+            path.display()
+        ));
     }
     if changed.is_empty() && errors.is_empty() {
-        context.ui.status(format!("context {} is in no kubeconfig that vial merged it into", context_name(name)));
+        context.ui.status(format!(
+            "context {} is in no kubeconfig that vial merged it into",
+            context_name(name)
+        ));
     }
     match errors.into_iter().next() {
         Some(error) => Err(error.into()),
@@ -94,11 +109,26 @@ fn unmerge(context: &Context, name: &str) -> Result {
 
 /// As the kubeconfig module wants it.
 pub(crate) fn access(access: KubeAccess) -> Access {
-    let KubeAccess { server, ca, client_certificate, client_key } = access;
-    Access { server, ca, certificate: client_certificate, key: client_key }
+    let KubeAccess {
+        server,
+        ca,
+        client_certificate,
+        client_key,
+    } = access;
+    Access {
+        server,
+        ca,
+        certificate: client_certificate,
+        key: client_key,
+    }
 }
 
 /// A kubeconfig's text.
 pub(crate) fn yaml(document: &Document) -> Result<String> {
-    document.to_yaml().map_err(|reason| Error::new(Code::Failed, format!("cannot write the kubeconfig: {reason}")))
+    document.to_yaml().map_err(|reason| {
+        Error::new(
+            Code::Failed,
+            format!("cannot write the kubeconfig: {reason}"),
+        )
+    })
 }

@@ -20,13 +20,19 @@ use crate::kubeconfig::Document;
 /// It comes from the node image and talks to the cluster named by -c, which is written before kubectl's own arguments.
 /// Its exit code is passed on.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vial kubectl get nodes -o wide\n  vial kubectl -c dev logs mypod -c app\n  vial kubectl apply -f - < manifest.yaml")]
+#[command(
+    after_help = "Examples:\n  vial kubectl get nodes -o wide\n  vial kubectl -c dev logs mypod -c app\n  vial kubectl apply -f - < manifest.yaml"
+)]
 #[command(disable_help_flag = true)]
 pub(crate) struct KubectlArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterFlag,
     /// What kubectl is told
-    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "ARGUMENT",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) arguments: Vec<OsString>,
 }
 
@@ -35,24 +41,51 @@ pub(crate) async fn run(context: &Context, args: KubectlArgs) -> Result {
     let name = &args.cluster.cluster;
     let client = context.keeper(name).await?;
     let status = context.status(name, &client).await?;
-    let access = access(client.access().await.map_err(|error| keeper_error(name, error))?);
+    let access = access(
+        client
+            .access()
+            .await
+            .map_err(|error| keeper_error(name, error))?,
+    );
 
     let kubectl = find_kubectl(&context.paths.home, &status.node_image_digest)?;
-    let config = write_config(&context.paths.run_dir(name), &yaml(&Document::standalone(name, &access))?)?;
+    let config = write_config(
+        &context.paths.run_dir(name),
+        &yaml(&Document::standalone(name, &access))?,
+    )?;
     // This process becomes kubectl: terminal, signals and exit code are its own.
-    let error = std::process::Command::new(&kubectl).args(&args.arguments).env("KUBECONFIG", &config).exec();
-    Err(Error::caused(format!("cannot run {}", kubectl.display()), error))
+    let error = std::process::Command::new(&kubectl)
+        .args(&args.arguments)
+        .env("KUBECONFIG", &config)
+        .exec();
+    Err(Error::caused(
+        format!("cannot run {}", kubectl.display()),
+        error,
+    ))
 }
 
 fn find_kubectl(home: &Path, digest: &str) -> Result<PathBuf> {
-    let image = Store::open(home).and_then(|store| store.find(digest)).map_err(Error::from)?;
-    let recorded = image.component("kubectl").and_then(|component| component.path.clone());
-    ["usr/bin/kubectl", "usr/local/bin/kubectl", "opt/vial/bin/kubectl"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(recorded)
-        .find_map(|path| image.in_layers(path))
-        .ok_or_else(|| Error::new(Code::NotFound, format!("node image `{}` has no kubectl", image.reference)))
+    let image = Store::open(home)
+        .and_then(|store| store.find(digest))
+        .map_err(Error::from)?;
+    let recorded = image
+        .component("kubectl")
+        .and_then(|component| component.path.clone());
+    [
+        "usr/bin/kubectl",
+        "usr/local/bin/kubectl",
+        "opt/vial/bin/kubectl",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain(recorded)
+    .find_map(|path| image.in_layers(path))
+    .ok_or_else(|| {
+        Error::new(
+            Code::NotFound,
+            format!("node image `{}` has no kubectl", image.reference),
+        )
+    })
 }
 
 /// One private file for each cluster, replaced whole: it may be in use by another kubectl.

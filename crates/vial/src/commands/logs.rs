@@ -18,7 +18,9 @@ use crate::ui::{Style, Ui};
 ///
 /// Without a COMPONENT those of all of them, each line with its component. Pods' logs are shown by `kubectl logs`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vial logs w-1 kubelet -f\n  vial logs cp-1 kube-apiserver --tail 50\n  vial logs -c dev w-1")]
+#[command(
+    after_help = "Examples:\n  vial logs w-1 kubelet -f\n  vial logs cp-1 kube-apiserver --tail 50\n  vial logs -c dev w-1"
+)]
 pub(crate) struct LogsArgs {
     /// The node: cp-1, w-1, …
     #[arg(value_name = "NODE")]
@@ -46,7 +48,9 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result {
             check_component(found, component)?;
             vec![Container::of_component(component)]
         }
-        (None, Some(found)) if found.role == "control-plane" => vec![Container::ControlPlane, Container::Node],
+        (None, Some(found)) if found.role == "control-plane" => {
+            vec![Container::ControlPlane, Container::Node]
+        }
         _ => vec![Container::Node],
     };
 
@@ -59,10 +63,22 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result {
         };
         let mut client = agent::connect(context, cluster, node, container).await?;
         let what = || format!("cannot read the logs of {node}");
-        let stream = client.logs(request).await.map_err(|status| agent::refused(what(), &status))?.into_inner();
+        let stream = client
+            .logs(request)
+            .await
+            .map_err(|status| agent::refused(what(), &status))?
+            .into_inner();
         sources.push(stream);
     }
-    let width = found.map(|node| node.components.iter().map(|c| c.name.len()).max().unwrap_or(0)).unwrap_or(0);
+    let width = found
+        .map(|node| {
+            node.components
+                .iter()
+                .map(|c| c.name.len())
+                .max()
+                .unwrap_or(0)
+        })
+        .unwrap_or(0);
     let mut chunks = if args.follow {
         stream::select_all(sources).boxed()
     } else {
@@ -78,20 +94,29 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result {
         match chunk {
             Some(Ok(chunk)) if args.component.is_some() => context.ui.data(&chunk.data)?,
             Some(Ok(chunk)) => context.ui.data(prefixed(&chunk, width, &context.ui))?,
-            Some(Err(status)) => return Err(agent::refused(format!("the logs of {node} ended"), &status)),
+            Some(Err(status)) => {
+                return Err(agent::refused(format!("the logs of {node} ended"), &status));
+            }
             None => return Ok(Exit::OK),
         }
     }
 }
 
 fn check_component(node: &NodeStatus, component: &str) -> Result<()> {
-    let names: Vec<&str> = node.components.iter().map(|component| component.name.as_str()).collect();
+    let names: Vec<&str> = node
+        .components
+        .iter()
+        .map(|component| component.name.as_str())
+        .collect();
     // Of a node that does not answer no components are known; its agent is asked then.
     if names.is_empty() || names.contains(&component) {
         return Ok(());
     }
-    Err(Error::new(Code::NotFound, format!("node `{}` has no component `{component}`", node.name))
-        .hint(near::hint("component", component, names.iter().copied())))
+    Err(Error::new(
+        Code::NotFound,
+        format!("node `{}` has no component `{component}`", node.name),
+    )
+    .hint(near::hint("component", component, names.iter().copied())))
 }
 
 /// Each line with its component before it. Bytes that are no text stay as they are.
@@ -114,7 +139,10 @@ mod tests {
 
     #[test]
     fn every_line_has_its_component() {
-        let chunk = LogsChunk { component: "etcd".into(), data: b"one\ntwo \xff\n".to_vec() };
+        let chunk = LogsChunk {
+            component: "etcd".into(),
+            data: b"one\ntwo \xff\n".to_vec(),
+        };
         let text = prefixed(&chunk, 6, &Ui::new(false, ColorChoice::Never));
         assert_eq!(text, b"etcd   | one\netcd   | two \xff\n");
     }
@@ -124,6 +152,9 @@ mod tests {
         let node = &cluster().nodes[1];
         check_component(node, "kubelet").unwrap();
         let error = check_component(node, "kubelt").unwrap_err();
-        assert_eq!((error.exit_code(), error.hints()), (3, ["did you mean kubelet?".to_owned()].as_slice()));
+        assert_eq!(
+            (error.exit_code(), error.hints()),
+            (3, ["did you mean kubelet?".to_owned()].as_slice())
+        );
     }
 }

@@ -22,11 +22,15 @@ struct Clusters(Vec<ClusterStatus>);
 
 pub(crate) async fn run(context: &Context, args: LsArgs) -> Result {
     context.require_root("see the clusters")?;
-    let clusters = vial_keeper::clusters(&context.paths).await.map_err(|error| keeper_error("list the clusters", error))?;
+    let clusters = vial_keeper::clusters(&context.paths)
+        .await
+        .map_err(|error| keeper_error("list the clusters", error))?;
     let clusters = Clusters(clusters);
     output::print(&context.ui, args.output.output, &clusters)?;
     if clusters.0.is_empty() {
-        context.ui.status("there is no cluster; `vial up` makes one");
+        context
+            .ui
+            .status("there is no cluster; `vial up` makes one");
     }
     Ok(Exit::OK)
 }
@@ -42,11 +46,22 @@ impl Report for Clusters {
         let now = when::now();
         if wide {
             let mut table = Table::new([
-                "NAME", "PHASE", "KUBERNETES", "NODES", "API", "AGE", "NODE-IMAGE", "CREATED", "KEEPER", "SANDBOX",
+                "NAME",
+                "PHASE",
+                "KUBERNETES",
+                "NODES",
+                "API",
+                "AGE",
+                "NODE-IMAGE",
+                "CREATED",
+                "KEEPER",
+                "SANDBOX",
             ]);
             for cluster in &self.0 {
                 let [name, phase, kubernetes, nodes, api, age] = cells(cluster, now);
-                let pid = |pid: Option<u32>| Cell::from(pid.map(|pid| pid.to_string()).unwrap_or_default());
+                let pid = |pid: Option<u32>| {
+                    Cell::from(pid.map(|pid| pid.to_string()).unwrap_or_default())
+                };
                 table.row([
                     name,
                     phase,
@@ -75,13 +90,22 @@ impl Report for Clusters {
 }
 
 fn cells(cluster: &ClusterStatus, now: jiff::Timestamp) -> [Cell; 6] {
-    let ready = cluster.nodes.iter().filter(|node| node.ready.as_deref() == Some("True")).count();
+    let ready = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.ready.as_deref() == Some("True"))
+        .count();
     let all = cluster.nodes.len();
     [
         cluster.name.as_str().into(),
         phase(cluster.phase),
         cluster.kubernetes.as_str().into(),
-        if cluster.phase == Phase::Stopped { format!("{all}") } else { format!("{ready}/{all}") }.into(),
+        if cluster.phase == Phase::Stopped {
+            format!("{all}")
+        } else {
+            format!("{ready}/{all}")
+        }
+        .into(),
         cluster.api.as_str().into(),
         when::age(&cluster.created, now).into(),
     ]
@@ -110,9 +134,13 @@ mod tests {
         let mut stopped = cluster();
         stopped.name = "old".into();
         stopped.phase = Phase::Stopped;
-        let text = Clusters(vec![cluster(), stopped]).text(false, &Ui::new(false, ColorChoice::Never));
+        let text =
+            Clusters(vec![cluster(), stopped]).text(false, &Ui::new(false, ColorChoice::Never));
         // The age counts on; everything else stays.
-        let text: String = text.lines().map(|line| line.rsplit_once("  ").unwrap().0.trim_end().to_owned() + "\n").collect();
+        let text: String = text
+            .lines()
+            .map(|line| line.rsplit_once("  ").unwrap().0.trim_end().to_owned() + "\n")
+            .collect();
         insta::assert_snapshot!(text, @r"
         NAME  PHASE     KUBERNETES  NODES  API
         dev   degraded  v1.36.3     1/2    https://127.0.0.1:45671

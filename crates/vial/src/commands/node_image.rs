@@ -109,7 +109,9 @@ struct ListArgs {
 
 /// Show what is in a node image
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vial node-image inspect\n  vial node-image inspect vial/node:v1.36.3 --sbom > sbom.spdx.json")]
+#[command(
+    after_help = "Examples:\n  vial node-image inspect\n  vial node-image inspect vial/node:v1.36.3 --sbom > sbom.spdx.json"
+)]
 struct InspectArgs {
     /// The image, as NAME:TAG or sha256:…
     #[arg(value_name = "IMAGE", default_value_t = default_image())]
@@ -134,7 +136,11 @@ struct RemoveArgs {
 
 /// The image of a cluster of which nothing was asked.
 pub(crate) fn default_image() -> String {
-    format!("{}:{}", defaults::NODE_IMAGE_REPOSITORY, defaults::KUBERNETES)
+    format!(
+        "{}:{}",
+        defaults::NODE_IMAGE_REPOSITORY,
+        defaults::KUBERNETES
+    )
 }
 
 pub(crate) async fn run(context: &Context, args: NodeImageArgs) -> Result {
@@ -166,7 +172,12 @@ async fn build(context: &Context, args: BuildArgs) -> Result {
     drop(progress);
     let image = image?;
     let ui = &context.ui;
-    ui.status(format!("{} node image {} ({})", ui.paint_err(Style::Good, "✓"), image.reference, size(image.size)));
+    ui.status(format!(
+        "{} node image {} ({})",
+        ui.paint_err(Style::Good, "✓"),
+        image.reference,
+        size(image.size)
+    ));
     ui.data(format!("{}\n", image.digest))?;
     Ok(Exit::OK)
 }
@@ -189,7 +200,10 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     if let Some(directory) = &args.k8s_bin
         && !directory.is_dir()
     {
-        return bad(&format!("--k8s-bin {} is not a directory", directory.display()));
+        return bad(&format!(
+            "--k8s-bin {} is not a directory",
+            directory.display()
+        ));
     }
     Ok(BuildOptions {
         kubernetes: args.kubernetes.clone(),
@@ -211,7 +225,10 @@ fn inspect(context: &Context, args: &InspectArgs) -> Result {
     let image = store.find(&args.image)?;
     if args.verify {
         store.verify(&args.image)?;
-        context.ui.status(format!("every blob of {} is what its digest says", image.reference));
+        context.ui.status(format!(
+            "every blob of {} is what its digest says",
+            image.reference
+        ));
     }
     if args.sbom {
         context.ui.data(output::json(&image.sbom()?)?)?;
@@ -226,7 +243,9 @@ fn remove(context: &Context, args: &RemoveArgs) -> Result {
     let in_use = in_use(context)?;
     for image in &args.images {
         let swept = store.remove(image, &in_use)?;
-        context.ui.status(format!("removed {image}: {} freed", size(swept.bytes)));
+        context
+            .ui
+            .status(format!("removed {image}: {} freed", size(swept.bytes)));
     }
     Ok(Exit::OK)
 }
@@ -259,7 +278,11 @@ impl Report for Images {
         let now = when::now();
         for image in &self.0 {
             let digest = image.digest.to_string();
-            let shown = if wide { digest.as_str() } else { digest.get(..19).unwrap_or(&digest) };
+            let shown = if wide {
+                digest.as_str()
+            } else {
+                digest.get(..19).unwrap_or(&digest)
+            };
             table.row([
                 image.reference.as_str().into(),
                 image.kubernetes.as_str().into(),
@@ -296,7 +319,11 @@ impl Report for NodeImage {
         ]);
         let mut components = Table::new(["COMPONENT", "VERSION", "SOURCE", "SHA256"]);
         for component in &self.components {
-            let sha256 = if wide { component.sha256.as_str() } else { component.sha256.get(..12).unwrap_or_default() };
+            let sha256 = if wide {
+                component.sha256.as_str()
+            } else {
+                component.sha256.get(..12).unwrap_or_default()
+            };
             components.row([
                 component.name.as_str().into(),
                 component.version.as_str().into(),
@@ -307,14 +334,30 @@ impl Report for NodeImage {
         let mut layers = Table::new(["LAYER", "SIZE", "DIGEST"]);
         for layer in &self.layers {
             let digest = layer.digest.to_string();
-            let shown = if wide { digest.as_str() } else { digest.get(..19).unwrap_or(&digest) };
-            layers.row([layer.title.as_str().into(), size(layer.size).into(), shown.into()]);
+            let shown = if wide {
+                digest.as_str()
+            } else {
+                digest.get(..19).unwrap_or(&digest)
+            };
+            layers.row([
+                layer.title.as_str().into(),
+                size(layer.size).into(),
+                shown.into(),
+            ]);
         }
-        format!("{}\n{}\n{}", head.render(color), components.render(color), layers.render(color))
+        format!(
+            "{}\n{}\n{}",
+            head.render(color),
+            components.render(color),
+            layers.render(color)
+        )
     }
 
     fn names(&self) -> Vec<String> {
-        self.components.iter().map(|component| component.name.clone()).collect()
+        self.components
+            .iter()
+            .map(|component| component.name.clone())
+            .collect()
     }
 }
 
@@ -324,7 +367,11 @@ pub(crate) fn size(bytes: u64) -> String {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{} kB", bytes / 1_000),
         1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
-        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
+        _ => format!(
+            "{}.{} GB",
+            bytes / 1_000_000_000,
+            bytes % 1_000_000_000 / 100_000_000
+        ),
     }
 }
 
@@ -337,8 +384,14 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     fn parse(line: &str) -> Result<BuildOptions> {
-        let cli = Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace())).unwrap();
-        let Command::NodeImage(NodeImageArgs { command: NodeImageCommand::Build(args) }) = cli.command else { panic!() };
+        let cli =
+            Cli::try_parse_from(std::iter::once("vial").chain(line.split_whitespace())).unwrap();
+        let Command::NodeImage(NodeImageArgs {
+            command: NodeImageCommand::Build(args),
+        }) = cli.command
+        else {
+            panic!()
+        };
         options(&args)
     }
 
@@ -350,15 +403,26 @@ mod tests {
 
     #[test]
     fn sources_that_contradict_their_directory_are_refused() {
-        for line in ["--source dir", "--source go --k8s-bin /", "--source release --k8s-bin /", "--k8s-bin /nonexistent"] {
+        for line in [
+            "--source dir",
+            "--source go --k8s-bin /",
+            "--source release --k8s-bin /",
+            "--k8s-bin /nonexistent",
+        ] {
             let error = parse(&format!("node-image build {line}")).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }
-        assert_eq!(parse("node-image build --k8s-bin /").unwrap().k8s_bin, Some(PathBuf::from("/")));
+        assert_eq!(
+            parse("node-image build --k8s-bin /").unwrap().k8s_bin,
+            Some(PathBuf::from("/"))
+        );
     }
 
     #[test]
     fn sizes_are_short() {
-        assert_eq!([999, 12_345, 812_999_999, 1_450_000_000].map(size), ["999 B", "12 kB", "812 MB", "1.4 GB"]);
+        assert_eq!(
+            [999, 12_345, 812_999_999, 1_450_000_000].map(size),
+            ["999 B", "12 kB", "812 MB", "1.4 GB"]
+        );
     }
 }

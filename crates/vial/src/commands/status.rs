@@ -17,7 +17,9 @@ use crate::when;
 ///
 /// Components that are not ready are listed with the reason; `-o wide` lists them all.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vial status\n  vial status dev -o wide\n  vial status -o json | jq '.nodes[].ready'")]
+#[command(
+    after_help = "Examples:\n  vial status\n  vial status dev -o wide\n  vial status -o json | jq '.nodes[].ready'"
+)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     cluster: ClusterName,
@@ -66,7 +68,11 @@ impl Report for Status {
         section(&components(&cluster.nodes, wide));
         let mut endpoints = Table::new(["ENDPOINT", "HOST", "TARGET"]);
         for endpoint in &cluster.endpoints {
-            endpoints.row([endpoint.name.as_str().into(), endpoint.host.as_str().into(), endpoint.target.as_str().into()]);
+            endpoints.row([
+                endpoint.name.as_str().into(),
+                endpoint.host.as_str().into(),
+                endpoint.target.as_str().into(),
+            ]);
         }
         section(&endpoints);
         text
@@ -78,10 +84,26 @@ impl Report for Status {
 }
 
 fn nodes(nodes: &[NodeStatus]) -> Table {
-    let mut table = Table::new(["NODE", "ROLE", "DRIVER", "READY", "COMPONENTS", "RESTARTS", "ADDRESSES"]);
+    let mut table = Table::new([
+        "NODE",
+        "ROLE",
+        "DRIVER",
+        "READY",
+        "COMPONENTS",
+        "RESTARTS",
+        "ADDRESSES",
+    ]);
     for node in nodes {
-        let ready = node.components.iter().filter(|component| component.state == "ready").count();
-        let restarts: u32 = node.components.iter().map(|component| component.restarts).sum();
+        let ready = node
+            .components
+            .iter()
+            .filter(|component| component.state == "ready")
+            .count();
+        let restarts: u32 = node
+            .components
+            .iter()
+            .map(|component| component.restarts)
+            .sum();
         table.row([
             node.name.as_str().into(),
             node.role.as_str().into(),
@@ -100,7 +122,15 @@ fn nodes(nodes: &[NodeStatus]) -> Table {
 }
 
 fn components(nodes: &[NodeStatus], all: bool) -> Table {
-    let mut table = Table::new(["NODE", "COMPONENT", "STATE", "PID", "RESTARTS", "SINCE", "MESSAGE"]);
+    let mut table = Table::new([
+        "NODE",
+        "COMPONENT",
+        "STATE",
+        "PID",
+        "RESTARTS",
+        "SINCE",
+        "MESSAGE",
+    ]);
     let wanted = |component: &&ComponentStatus| all || component.state != "ready";
     for node in nodes {
         for component in node.components.iter().filter(wanted) {
@@ -113,7 +143,11 @@ fn components(nodes: &[NodeStatus], all: bool) -> Table {
                 node.name.as_str().into(),
                 component.name.as_str().into(),
                 Cell::new(component.state.as_str(), style),
-                component.pid.map(|pid| pid.to_string()).unwrap_or_default().into(),
+                component
+                    .pid
+                    .map(|pid| pid.to_string())
+                    .unwrap_or_default()
+                    .into(),
                 component.restarts.to_string().into(),
                 component.since.as_str().into(),
                 component.message.as_str().into(),
@@ -161,12 +195,20 @@ pub(crate) mod tests {
             keeper_pid: Some(100),
             sandbox_pid: Some(101),
             nodes: vec![
-                node("cp-1", "control-plane", Some("True"), vec![component("etcd", "ready", 0, "")]),
+                node(
+                    "cp-1",
+                    "control-plane",
+                    Some("True"),
+                    vec![component("etcd", "ready", 0, "")],
+                ),
                 node(
                     "w-1",
                     "worker",
                     Some("Unknown"),
-                    vec![component("containerd", "ready", 0, ""), component("kubelet", "backoff", 3, "exit code 1")],
+                    vec![
+                        component("containerd", "ready", 0, ""),
+                        component("kubelet", "backoff", 3, "exit code 1"),
+                    ],
                 ),
             ],
             endpoints: vec![Endpoint {

@@ -108,16 +108,31 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
     if let Some(path) = &args.trace {
         progress.write_trace(path)?;
     }
-    let Some((client, status)) = result? else { return Ok(Exit::OK) };
+    let Some((client, status)) = result? else {
+        return Ok(Exit::OK);
+    };
 
     if place.is_some() {
-        let access = access(client.access().await.map_err(|error| keeper_error(&name, error))?);
+        let access = access(
+            client
+                .access()
+                .await
+                .map_err(|error| keeper_error(&name, error))?,
+        );
         merge(context, &name, &access)?;
     }
     let ui = &context.ui;
     let took = crate::ui::seconds(began.elapsed());
-    let what = format!("cluster {name} is up: kubernetes {}, {} nodes", status.kubernetes, status.nodes.len());
-    ui.status(format!("{} {what} {}", ui.paint_err(Style::Good, "✓"), ui.paint_err(Style::Dim, &format!("({took})"))));
+    let what = format!(
+        "cluster {name} is up: kubernetes {}, {} nodes",
+        status.kubernetes,
+        status.nodes.len()
+    );
+    ui.status(format!(
+        "{} {what} {}",
+        ui.paint_err(Style::Good, "✓"),
+        ui.paint_err(Style::Dim, &format!("({took})"))
+    ));
     for line in next_steps(&name, place.is_some(), kubectl_is_installed()) {
         ui.status(line);
     }
@@ -135,7 +150,7 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
     let overrides = Overrides {
         name: args.name.clone(),
         workers: args.workers,
-        kubernetes: args.kubernetes.clone(),
+        kubernetes: args.kubernetes.as_deref().map(whole_version),
         node_image: args.node_image.clone(),
         ip_family: args.ip_family.map(|family| match family {
             Family::Ipv4 => IpFamily::Ipv4,
@@ -162,6 +177,11 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
     wanted::from_flags(&name, overrides, record.as_ref().map(|record| &record.spec))
 }
 
+/// `1.35` is the 1.35 that vial has components for; what it does not know is left for the checks to refuse.
+fn whole_version(text: &str) -> String {
+    vial_image::supported(text).map_or_else(|_| text.to_owned(), |known| known.version.to_owned())
+}
+
 /// Node image, keeper, cluster. `None` when nobody waits for the end.
 async fn make(
     context: &Context,
@@ -171,8 +191,15 @@ async fn make(
 ) -> Result<Option<(Client, ClusterStatus)>> {
     let name = spec.name.clone();
     ensure_image(context, &spec, progress).await?;
-    let client = Client::start(&context.paths, &name).await.map_err(|error| keeper_error(&name, error))?;
-    let mut events = std::pin::pin!(client.up(&UpRequest { spec }).await.map_err(|error| keeper_error(&name, error))?);
+    let client = Client::start(&context.paths, &name)
+        .await
+        .map_err(|error| keeper_error(&name, error))?;
+    let mut events = std::pin::pin!(
+        client
+            .up(&UpRequest { spec })
+            .await
+            .map_err(|error| keeper_error(&name, error))?
+    );
     let deadline = tokio::time::sleep(args.timeout);
     tokio::pin!(deadline);
     let status = loop {
@@ -185,23 +212,41 @@ async fn make(
             }
         };
         match event {
-            Some(Ok(Event::Done { status: Some(status) })) => break *status,
+            Some(Ok(Event::Done {
+                status: Some(status),
+            })) => break *status,
             Some(Ok(Event::Done { status: None })) => {
-                return Err(Error::new(Code::Conflict, format!("cluster `{name}` was removed meanwhile")));
+                return Err(Error::new(
+                    Code::Conflict,
+                    format!("cluster `{name}` was removed meanwhile"),
+                ));
             }
-            Some(Ok(Event::Failed { message, hint, code })) => {
+            Some(Ok(Event::Failed {
+                message,
+                hint,
+                code,
+            })) => {
                 return Err(Error::new(Code::from_u8(code), message).maybe_hint(hint));
             }
             Some(Ok(event)) => progress.event(&event),
             Some(Err(error)) => return Err(keeper_error(&name, error)),
             None => {
-                return Err(Error::new(Code::Failed, format!("the keeper of cluster `{name}` ended before the cluster was up"))
-                    .hint(format!("{} goes on where it was", command_line("up", &name))));
+                return Err(Error::new(
+                    Code::Failed,
+                    format!("the keeper of cluster `{name}` ended before the cluster was up"),
+                )
+                .hint(format!(
+                    "{} goes on where it was",
+                    command_line("up", &name)
+                )));
             }
         }
         if args.no_wait {
             progress.end(false);
-            context.ui.status(format!("cluster {name} is being made; {} shows it", command_line("up", &name)));
+            context.ui.status(format!(
+                "cluster {name} is being made; {} shows it",
+                command_line("up", &name)
+            ));
             return Ok(None);
         }
     };
@@ -210,13 +255,20 @@ async fn make(
 
 /// The keeper goes on without us.
 fn left_alone(code: Code, what: &str, name: &str) -> Error {
-    Error::new(code, format!("{what}; cluster `{name}` is still being made in the background"))
-        .hint(format!("{} shows it again", command_line("up", name)))
-        .hint(format!("{} undoes it", command_line("down", name)))
+    Error::new(
+        code,
+        format!("{what}; cluster `{name}` is still being made in the background"),
+    )
+    .hint(format!("{} shows it again", command_line("up", name)))
+    .hint(format!("{} undoes it", command_line("down", name)))
 }
 
 /// Builds the node image when it is missing and one of vial's own.
-async fn ensure_image(context: &Context, spec: &ClusterSpec, progress: &mut Progress) -> Result<()> {
+async fn ensure_image(
+    context: &Context,
+    spec: &ClusterSpec,
+    progress: &mut Progress,
+) -> Result<()> {
     let store = Store::open(&context.paths.home)?;
     match store.find(&spec.node_image) {
         Ok(_) => return Ok(()),
@@ -232,11 +284,19 @@ async fn ensure_image(context: &Context, spec: &ClusterSpec, progress: &mut Prog
     }
     let reference: Reference = spec.node_image.parse()?;
     if reference.name() != defaults::NODE_IMAGE_REPOSITORY {
-        return Err(Error::new(Code::NotFound, format!("no node image `{}`", spec.node_image))
-            .hint(format!("`vial node-image ls` lists what there is, `vial node-image build -t {}` makes it", spec.node_image)));
+        return Err(Error::new(
+            Code::NotFound,
+            format!("no node image `{}`", spec.node_image),
+        )
+        .hint(format!(
+            "`vial node-image ls` lists what there is, `vial node-image build -t {}` makes it",
+            spec.node_image
+        )));
     }
     vial_image::supported(reference.tag())?;
-    progress.note(&format!("node image {reference} is not here yet: it is built once, which takes some minutes"));
+    progress.note(&format!(
+        "node image {reference} is not here yet: it is built once, which takes some minutes"
+    ));
     let options = BuildOptions {
         kubernetes: reference.tag().to_owned(),
         tag: Some(spec.node_image.clone()),
@@ -248,24 +308,47 @@ async fn ensure_image(context: &Context, spec: &ClusterSpec, progress: &mut Prog
 
 /// Exactly three lines: look, check, remove.
 fn next_steps(name: &str, merged: bool, kubectl: bool) -> [String; 3] {
-    let flag = if name == DEFAULT_CLUSTER { String::new() } else { format!(" -c {name}") };
-    let argument = if name == DEFAULT_CLUSTER { String::new() } else { format!(" {name}") };
-    let look = if merged && kubectl {
-        ("kubectl get nodes".to_owned(), format!("context {} is the current one", context_name(name)))
+    let flag = if name == DEFAULT_CLUSTER {
+        String::new()
     } else {
-        (format!("vial kubectl{flag} get nodes"), "the kubectl of the node image".to_owned())
+        format!(" -c {name}")
+    };
+    let argument = if name == DEFAULT_CLUSTER {
+        String::new()
+    } else {
+        format!(" {name}")
+    };
+    let look = if merged && kubectl {
+        (
+            "kubectl get nodes".to_owned(),
+            format!("context {} is the current one", context_name(name)),
+        )
+    } else {
+        (
+            format!("vial kubectl{flag} get nodes"),
+            "the kubectl of the node image".to_owned(),
+        )
     };
     let lines = [
         look,
-        (format!("vial check{argument}"), "nodes, DNS and services from every node".to_owned()),
+        (
+            format!("vial check{argument}"),
+            "nodes, DNS and services from every node".to_owned(),
+        ),
         (format!("vial down{argument}"), "nothing is left".to_owned()),
     ];
-    let width = lines.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    let width = lines
+        .iter()
+        .map(|(command, _)| command.len())
+        .max()
+        .unwrap_or_default();
     lines.map(|(command, note)| format!("  {command:width$}   # {note}"))
 }
 
 fn kubectl_is_installed() -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join("kubectl").is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join("kubectl").is_file())
+    })
 }
 
 #[cfg(test)]
@@ -287,10 +370,18 @@ mod tests {
     }
 
     #[test]
+    fn a_minor_version_is_enough() {
+        assert_eq!(whole_version("1.36"), "v1.36.3");
+        assert_eq!(whole_version("1.2.3"), "1.2.3");
+    }
+
+    #[test]
     fn who_goes_away_is_told_that_the_work_goes_on() {
         let error = left_alone(Code::Interrupted, "interrupted", "dev");
         assert_eq!(error.exit_code(), 130);
         assert!(error.line().unwrap().contains("in the background"));
-        assert!(error.hints()[0].contains("vial up dev") && error.hints()[1].contains("vial down dev"));
+        assert!(
+            error.hints()[0].contains("vial up dev") && error.hints()[1].contains("vial down dev")
+        );
     }
 }

@@ -32,7 +32,10 @@ impl Report for Version {
     }
 
     fn text(&self, _wide: bool, _ui: &Ui) -> String {
-        format!("vial {} (kubernetes {}, {})\n", self.vial, self.kubernetes, self.architecture)
+        format!(
+            "vial {} (kubernetes {}, {})\n",
+            self.vial, self.kubernetes, self.architecture
+        )
     }
 
     fn names(&self) -> Vec<String> {

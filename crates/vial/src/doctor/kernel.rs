@@ -15,7 +15,10 @@ pub(super) fn version() -> Finding {
         Some(version) if version < (5, 12) => {
             Finding::fail("kernel", release, "run Linux 5.12 or newer")
         }
-        _ => Finding::ok("kernel", format!("{release} {}", uname.machine().to_string_lossy())),
+        _ => Finding::ok(
+            "kernel",
+            format!("{release} {}", uname.machine().to_string_lossy()),
+        ),
     }
 }
 
@@ -33,19 +36,35 @@ pub(super) fn namespaces() -> Finding {
     if missing.is_empty() {
         return Finding::ok("namespaces", "pid, mnt, net, uts, ipc, cgroup");
     }
-    Finding::fail("namespaces", format!("without {}", missing.join(", ")), "use a kernel with CONFIG_NAMESPACES and all its kinds")
+    Finding::fail(
+        "namespaces",
+        format!("without {}", missing.join(", ")),
+        "use a kernel with CONFIG_NAMESPACES and all its kinds",
+    )
 }
 
 /// Nodes' root file systems are overlays of the node image.
 pub(super) fn overlayfs() -> Finding {
-    let known = |filesystems: &str| filesystems.lines().any(|line| line.split_whitespace().last() == Some("overlay"));
+    let known = |filesystems: &str| {
+        filesystems
+            .lines()
+            .any(|line| line.split_whitespace().last() == Some("overlay"))
+    };
     if known(&read("/proc/filesystems")) {
         return Finding::ok("overlayfs", "in the kernel");
     }
     if module_exists("overlay") {
-        return Finding::warn("overlayfs", "a module that is not loaded", "modprobe overlay");
+        return Finding::warn(
+            "overlayfs",
+            "a module that is not loaded",
+            "modprobe overlay",
+        );
     }
-    Finding::fail("overlayfs", "not in the kernel", "use a kernel with CONFIG_OVERLAY_FS")
+    Finding::fail(
+        "overlayfs",
+        "not in the kernel",
+        "use a kernel with CONFIG_OVERLAY_FS",
+    )
 }
 
 /// Which version, and the controllers that kubelet insists on.
@@ -53,7 +72,11 @@ pub(super) fn cgroups() -> Vec<Finding> {
     const NEEDED: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "cpuacct"];
     let unified = read("/sys/fs/cgroup/cgroup.controllers");
     if !unified.is_empty() {
-        let missing: Vec<&str> = NEEDED[..4].iter().copied().filter(|name| !unified.split_whitespace().any(|c| c == *name)).collect();
+        let missing: Vec<&str> = NEEDED[..4]
+            .iter()
+            .copied()
+            .filter(|name| !unified.split_whitespace().any(|c| c == *name))
+            .collect();
         return vec![controllers("v2", &missing)];
     }
     let hierarchies: Vec<String> = std::fs::read_dir("/sys/fs/cgroup")
@@ -63,9 +86,16 @@ pub(super) fn cgroups() -> Vec<Finding> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .flat_map(|name| name.split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !hierarchies.iter().any(|h| h == name)).collect();
+    let missing: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|name| !hierarchies.iter().any(|h| h == name))
+        .collect();
     if hierarchies.is_empty() {
-        return vec![Finding::fail("cgroups", "nothing at /sys/fs/cgroup", "mount -t cgroup2 cgroup2 /sys/fs/cgroup")];
+        return vec![Finding::fail(
+            "cgroups",
+            "nothing at /sys/fs/cgroup",
+            "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )];
     }
     vec![controllers("v1", &missing)]
 }
@@ -77,7 +107,10 @@ fn controllers(version: &str, missing: &[&str]) -> Finding {
             format!("{version} without {}", missing.join(", ")),
             "enable these controllers (kernel command line: cgroup_enable=memory and the like)",
         ),
-        ("v1", []) => Finding::info("cgroups", "v1 with all controllers; it works, Kubernetes prefers v2"),
+        ("v1", []) => Finding::info(
+            "cgroups",
+            "v1 with all controllers; it works, Kubernetes prefers v2",
+        ),
         (_, []) => Finding::ok("cgroups", format!("{version} with all controllers")),
     }
 }
@@ -85,11 +118,15 @@ fn controllers(version: &str, missing: &[&str]) -> Finding {
 /// Tried in a network namespace that goes with the thread: bridge, veth, nf_tables, br_netfilter.
 pub(super) fn network(root: bool) -> Vec<Finding> {
     if !root {
-        return vec![Finding::info("network", "not tried: only root can make a network namespace")];
+        return vec![Finding::info(
+            "network",
+            "not tried: only root can make a network namespace",
+        )];
     }
     // A thread of its own, because a thread cannot be trusted with the old namespace again.
     let tried = std::thread::spawn(|| {
-        vial_sys::namespace::unshare(vial_sys::namespace::UnshareFlags::NEWNET).map(|()| try_network())
+        vial_sys::namespace::unshare(vial_sys::namespace::UnshareFlags::NEWNET)
+            .map(|()| try_network())
     });
     match tried.join() {
         Ok(Ok(findings)) => findings,
@@ -98,23 +135,36 @@ pub(super) fn network(root: bool) -> Vec<Finding> {
             crate::error::chain(&error),
             "run vial where CAP_SYS_ADMIN is allowed: as root, in a container only with --privileged",
         )],
-        Err(_) => vec![Finding::warn("network", "the trial ended early", "run it again; report it if it stays")],
+        Err(_) => vec![Finding::warn(
+            "network",
+            "the trial ended early",
+            "run it again; report it if it stays",
+        )],
     }
 }
 
 fn try_network() -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (requirement, kind, option) in
-        [("bridge", "bridge", "CONFIG_BRIDGE"), ("veth", "veth", "CONFIG_VETH")]
-    {
+    for (requirement, kind, option) in [
+        ("bridge", "bridge", "CONFIG_BRIDGE"),
+        ("veth", "veth", "CONFIG_VETH"),
+    ] {
         findings.push(match new_link(kind) {
             Ok(()) => Finding::ok(requirement, "made one in a throw-away namespace"),
-            Err(errno) => Finding::fail(requirement, errno.to_string(), format!("modprobe {kind}, or a kernel with {option}")),
+            Err(errno) => Finding::fail(
+                requirement,
+                errno.to_string(),
+                format!("modprobe {kind}, or a kernel with {option}"),
+            ),
         });
     }
     findings.push(match nf_tables_generation() {
         Ok(()) => Finding::ok("nf_tables", "answers"),
-        Err(errno) => Finding::fail("nf_tables", errno.to_string(), "modprobe nf_tables, or a kernel with CONFIG_NF_TABLES"),
+        Err(errno) => Finding::fail(
+            "nf_tables",
+            errno.to_string(),
+            "modprobe nf_tables, or a kernel with CONFIG_NF_TABLES",
+        ),
     });
     findings.push(if Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() || module_exists("br_netfilter") {
         Finding::ok("br_netfilter", "there")
@@ -148,16 +198,30 @@ fn nf_tables_generation() -> rustix::io::Result<()> {
     const NFNL_SUBSYS_NFTABLES: u16 = 10;
     const NFT_MSG_GETGEN: u16 = 16;
     // struct nfgenmsg: family, version, resource id.
-    acknowledged(Some(netlink::NETFILTER), NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &[0, 0, 0, 0])
+    acknowledged(
+        Some(netlink::NETFILTER),
+        NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
+        0,
+        &[0, 0, 0, 0],
+    )
 }
 
 /// One netlink(7) request with an acknowledgement; its error is ours. No protocol is NETLINK_ROUTE, which is 0.
-fn acknowledged(protocol: Option<rustix::net::Protocol>, kind: u16, flags: u16, body: &[u8]) -> rustix::io::Result<()> {
+fn acknowledged(
+    protocol: Option<rustix::net::Protocol>,
+    kind: u16,
+    flags: u16,
+    body: &[u8],
+) -> rustix::io::Result<()> {
     const NLM_F_REQUEST_ACK: u16 = 1 | 4;
     const NLMSG_ERROR: u16 = 2;
     let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, protocol)?;
     let timeout = Some(Duration::from_secs(5));
-    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, timeout)?;
+    rustix::net::sockopt::set_socket_timeout(
+        &socket,
+        rustix::net::sockopt::Timeout::Recv,
+        timeout,
+    )?;
     let length = u32::try_from(16 + body.len()).map_err(|_| rustix::io::Errno::INVAL)?;
     let mut message = length.to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
@@ -168,7 +232,11 @@ fn acknowledged(protocol: Option<rustix::net::Protocol>, kind: u16, flags: u16, 
     rustix::net::send(&socket, &message, SendFlags::empty())?;
     loop {
         let mut answer = [0; 4096];
-        let (length, _) = rustix::net::recv(&socket, answer.as_mut_slice(), rustix::net::RecvFlags::empty())?;
+        let (length, _) = rustix::net::recv(
+            &socket,
+            answer.as_mut_slice(),
+            rustix::net::RecvFlags::empty(),
+        )?;
         let mut rest = &answer[..length];
         while let (Some(size), Some(found)) = (number(rest, 0), rest.get(4..6)) {
             if found == NLMSG_ERROR.to_ne_bytes() {
@@ -177,7 +245,10 @@ fn acknowledged(protocol: Option<rustix::net::Protocol>, kind: u16, flags: u16, 
                     errno => Err(rustix::io::Errno::from_raw_os_error(-errno)),
                 };
             }
-            let size = usize::try_from(u32::from_ne_bytes(size)).unwrap_or(usize::MAX).max(16).next_multiple_of(4);
+            let size = usize::try_from(u32::from_ne_bytes(size))
+                .unwrap_or(usize::MAX)
+                .max(16)
+                .next_multiple_of(4);
             rest = rest.get(size..).unwrap_or_default();
         }
     }
@@ -201,12 +272,25 @@ fn module_exists(name: &str) -> bool {
     if Path::new("/sys/module").join(name).exists() {
         return true;
     }
-    let directory = Path::new("/lib/modules").join(&*rustix::system::uname().release().to_string_lossy());
+    let directory =
+        Path::new("/lib/modules").join(&*rustix::system::uname().release().to_string_lossy());
     let file = |path: &str| std::fs::read_to_string(directory.join(path)).unwrap_or_default();
-    let names = [format!("/{name}.ko"), format!("/{}.ko", name.replace('_', "-"))];
+    let names = [
+        format!("/{name}.ko"),
+        format!("/{}.ko", name.replace('_', "-")),
+    ];
     [file("modules.builtin"), file("modules.dep")]
         .iter()
-        .any(|list| list.lines().any(|line| names.iter().any(|name| line.split(':').next().unwrap_or_default().contains(name.as_str()))))
+        .any(|list| {
+            list.lines().any(|line| {
+                names.iter().any(|name| {
+                    line.split(':')
+                        .next()
+                        .unwrap_or_default()
+                        .contains(name.as_str())
+                })
+            })
+        })
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ const GB: u64 = 1_000_000_000;
 /// Making namespaces of the kinds that vial needs is for root.
 pub(super) fn root(root: bool) -> Finding {
     if !root {
-        return Finding::fail("root", "not root", "sudo vial …; the kubeconfig it merges is still yours");
+        return Finding::fail(
+            "root",
+            "not root",
+            "sudo vial …; the kubeconfig it merges is still yours",
+        );
     }
     // capabilities(7): CAP_SYS_ADMIN is 21, CAP_NET_ADMIN 12.
     let effective = read("/proc/self/status")
@@ -46,46 +50,79 @@ pub(super) fn memory() -> Finding {
 fn judge_memory(available: u64, total: u64) -> Finding {
     let found = format!("{} of {} free", size(available), size(total));
     if available < GB {
-        return Finding::fail("memory", found, "a cluster takes about 1.5 GB; end something, or use a bigger machine");
+        return Finding::fail(
+            "memory",
+            found,
+            "a cluster takes about 1.5 GB; end something, or use a bigger machine",
+        );
     }
     if available < 2 * GB {
-        return Finding::warn("memory", found, "enough for `vial up --workers 1`, not for much more");
+        return Finding::warn(
+            "memory",
+            found,
+            "enough for `vial up --workers 1`, not for much more",
+        );
     }
     Finding::ok("memory", found)
 }
 
 /// Building the first node image takes about 6 GB, the image itself 2.
 pub(super) fn space(home: &Path) -> Finding {
-    let existing = home.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let existing = home
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(existing) {
         Ok(stat) => judge_space(home, stat.f_bavail.saturating_mul(stat.f_frsize)),
-        Err(error) => Finding::warn("disk space", format!("{}: {error}", existing.display()), "set VIAL_HOME to a directory that can be read"),
+        Err(error) => Finding::warn(
+            "disk space",
+            format!("{}: {error}", existing.display()),
+            "set VIAL_HOME to a directory that can be read",
+        ),
     }
 }
 
 fn judge_space(home: &Path, free: u64) -> Finding {
     let found = format!("{} free for {}", size(free), home.display());
     match free / GB {
-        0..2 => Finding::fail("disk space", found, "free 6 GB there, or set VIAL_HOME to another disk"),
-        2..6 => Finding::warn("disk space", found, "enough for a cluster; building the first node image needs 6 GB"),
+        0..2 => Finding::fail(
+            "disk space",
+            found,
+            "free 6 GB there, or set VIAL_HOME to another disk",
+        ),
+        2..6 => Finding::warn(
+            "disk space",
+            found,
+            "enough for a cluster; building the first node image needs 6 GB",
+        ),
         _ => Finding::ok("disk space", found),
     }
 }
 
 /// Every kubelet and containerd takes some; the defaults of many machines are spent by one cluster.
 pub(super) fn inotify() -> Vec<Finding> {
-    [("inotify instances", "max_user_instances", 128, 512), ("inotify watches", "max_user_watches", 8_192, 65_536)]
-        .into_iter()
-        .map(|(requirement, name, least, good)| {
-            let mend = format!("sysctl -w fs.inotify.{name}={good}");
-            match read(&format!("/proc/sys/fs/inotify/{name}")).trim().parse::<u64>() {
-                Ok(value) if value < least => Finding::fail(requirement, value.to_string(), mend),
-                Ok(value) if value < good => Finding::warn(requirement, value.to_string(), format!("{mend}: for many clusters at once")),
-                Ok(value) => Finding::ok(requirement, value.to_string()),
-                Err(_) => Finding::info(requirement, "unknown"),
-            }
-        })
-        .collect()
+    [
+        ("inotify instances", "max_user_instances", 128, 512),
+        ("inotify watches", "max_user_watches", 8_192, 65_536),
+    ]
+    .into_iter()
+    .map(|(requirement, name, least, good)| {
+        let mend = format!("sysctl -w fs.inotify.{name}={good}");
+        match read(&format!("/proc/sys/fs/inotify/{name}"))
+            .trim()
+            .parse::<u64>()
+        {
+            Ok(value) if value < least => Finding::fail(requirement, value.to_string(), mend),
+            Ok(value) if value < good => Finding::warn(
+                requirement,
+                value.to_string(),
+                format!("{mend}: for many clusters at once"),
+            ),
+            Ok(value) => Finding::ok(requirement, value.to_string()),
+            Err(_) => Finding::info(requirement, "unknown"),
+        }
+    })
+    .collect()
 }
 
 /// kubelet reads /dev/kmsg; /dev/kvm is only for nodes that are virtual machines.
@@ -93,12 +130,22 @@ pub(super) fn devices() -> Vec<Finding> {
     let kmsg = if Path::new("/dev/kmsg").exists() {
         Finding::ok("/dev/kmsg", "there")
     } else {
-        Finding::warn("/dev/kmsg", "missing: out-of-memory kills are not reported as events", "mknod /dev/kmsg c 1 11")
+        Finding::warn(
+            "/dev/kmsg",
+            "missing: out-of-memory kills are not reported as events",
+            "mknod /dev/kmsg c 1 11",
+        )
     };
-    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let kvm = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
     let kvm = match kvm {
         Ok(_) => Finding::info("/dev/kvm", "can be opened"),
-        Err(_) => Finding::info("/dev/kvm", "not usable: nodes that are virtual machines would be emulated; container nodes do not need it"),
+        Err(_) => Finding::info(
+            "/dev/kvm",
+            "not usable: nodes that are virtual machines would be emulated; container nodes do not need it",
+        ),
     };
     vec![kmsg, kvm]
 }
@@ -126,6 +173,10 @@ mod tests {
         let states = [GB, 3 * GB, 20 * GB].map(|free| judge_space(Path::new("/x"), free).state);
         assert_eq!(states, [State::Fail, State::Warn, State::Ok]);
         // A directory that is not there yet is looked at where it would be.
-        assert!(space(Path::new("/nonexistent/deep/down")).found.contains("/nonexistent/deep/down"));
+        assert!(
+            space(Path::new("/nonexistent/deep/down"))
+                .found
+                .contains("/nonexistent/deep/down")
+        );
     }
 }

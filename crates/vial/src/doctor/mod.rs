@@ -41,19 +41,37 @@ pub(crate) struct Finding {
 
 impl Finding {
     fn ok(requirement: &'static str, found: impl Into<String>) -> Self {
-        Self { requirement, state: State::Ok, found: found.into(), mend: None }
+        Self {
+            requirement,
+            state: State::Ok,
+            found: found.into(),
+            mend: None,
+        }
     }
 
     fn info(requirement: &'static str, found: impl Into<String>) -> Self {
-        Self { state: State::Info, ..Self::ok(requirement, found) }
+        Self {
+            state: State::Info,
+            ..Self::ok(requirement, found)
+        }
     }
 
     fn warn(requirement: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { requirement, state: State::Warn, found: found.into(), mend: Some(mend.into()) }
+        Self {
+            requirement,
+            state: State::Warn,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
     }
 
     fn fail(requirement: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { requirement, state: State::Fail, found: found.into(), mend: Some(mend.into()) }
+        Self {
+            requirement,
+            state: State::Fail,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
     }
 }
 

@@ -15,14 +15,23 @@ pub(super) fn node_image(home: &Path, root: bool) -> Vec<Finding> {
         match Store::open(home).and_then(|store| store.list()) {
             Ok(images) => images,
             Err(error) => {
-                let mend = error.hint().unwrap_or_else(|| "vial node-image build".into());
-                return vec![Finding::fail("node image", crate::error::chain(&error), mend)];
+                let mend = error
+                    .hint()
+                    .unwrap_or_else(|| "vial node-image build".into());
+                return vec![Finding::fail(
+                    "node image",
+                    crate::error::chain(&error),
+                    mend,
+                )];
             }
         }
     } else {
         Vec::new()
     };
-    let names: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
+    let names: Vec<&str> = images
+        .iter()
+        .map(|image| image.reference.as_str())
+        .collect();
     let there = names.contains(&default_image().as_str());
     let image = match names.as_slice() {
         _ if !root => Finding::info("node image", "not looked for: only root reads it"),
@@ -31,7 +40,10 @@ pub(super) fn node_image(home: &Path, root: bool) -> Vec<Finding> {
     };
     let go = match (go_version(), there) {
         (Some(version), _) => Finding::ok("go", version),
-        (None, true) => Finding::info("go", "not found; the node image is there, so it is not needed"),
+        (None, true) => Finding::info(
+            "go",
+            "not found; the node image is there, so it is not needed",
+        ),
         (None, false) => Finding::warn(
             "go",
             "not found",
@@ -42,9 +54,20 @@ pub(super) fn node_image(home: &Path, root: bool) -> Vec<Finding> {
 }
 
 fn go_version() -> Option<String> {
-    let output = Command::new("go").arg("version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let output = Command::new("go")
+        .arg("version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    Some(text.trim().strip_prefix("go version ").unwrap_or(text.trim()).to_owned()).filter(|text| !text.is_empty())
+    Some(
+        text.trim()
+            .strip_prefix("go version ")
+            .unwrap_or(text.trim())
+            .to_owned(),
+    )
+    .filter(|text| !text.is_empty())
 }
 
 /// The file that `up` would merge into.
@@ -55,7 +78,9 @@ pub(super) fn kubeconfig() -> Finding {
         Ok(()) if place.path.exists() => Finding::ok("kubeconfig", shown.to_string()),
         Ok(()) => Finding::ok("kubeconfig", format!("{shown} will be made")),
         Err(error) => {
-            let mend = error.hint().unwrap_or_else(|| "make it readable, or use `vial up --no-kubeconfig`".into());
+            let mend = error
+                .hint()
+                .unwrap_or_else(|| "make it readable, or use `vial up --no-kubeconfig`".into());
             Finding::warn("kubeconfig", crate::error::chain(&error), mend)
         }
     }

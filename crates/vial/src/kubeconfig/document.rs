@@ -26,7 +26,11 @@ pub(crate) struct Access {
 pub(crate) struct Document(Map<String, Value>);
 
 /// The three lists, and the key under which an entry of it has its content.
-const LISTS: [(&str, &str); 3] = [("clusters", "cluster"), ("contexts", "context"), ("users", "user")];
+const LISTS: [(&str, &str); 3] = [
+    ("clusters", "cluster"),
+    ("contexts", "context"),
+    ("users", "user"),
+];
 
 impl Default for Document {
     /// What `kubectl config view` shows when there is no file.
@@ -44,7 +48,8 @@ impl Document {
     /// # Errors
     /// What is wrong with it: it is not YAML, or not a kubeconfig.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let value: Value = serde_saphyr::from_str(text).map_err(|error| crate::error::chain(error.without_snippet()))?;
+        let value: Value = serde_saphyr::from_str(text)
+            .map_err(|error| crate::error::chain(error.without_snippet()))?;
         let map = match value {
             Value::Null => return Ok(Self::default()),
             Value::Object(map) => map,
@@ -61,15 +66,23 @@ impl Document {
             let entries = match map.get(list) {
                 None | Some(Value::Null) => continue,
                 Some(Value::Array(entries)) => entries,
-                Some(other) => return Err(format!("its {list} are {}, not a list", kind_of(other))),
+                Some(other) => {
+                    return Err(format!("its {list} are {}, not a list", kind_of(other)));
+                }
             };
             if let Some(entry) = entries.iter().find(|entry| !entry.is_object()) {
-                return Err(format!("an entry of its {list} is {}, not a mapping", kind_of(entry)));
+                return Err(format!(
+                    "an entry of its {list} is {}, not a mapping",
+                    kind_of(entry)
+                ));
             }
         }
         match map.get("current-context") {
             None | Some(Value::Null | Value::String(_)) => Ok(Self(map)),
-            Some(other) => Err(format!("its current-context is {}, not a string", kind_of(other))),
+            Some(other) => Err(format!(
+                "its current-context is {}, not a string",
+                kind_of(other)
+            )),
         }
     }
 
@@ -96,12 +109,18 @@ impl Document {
 
     /// The context that is used when none is named.
     pub(crate) fn current_context(&self) -> Option<&str> {
-        self.0.get("current-context").and_then(Value::as_str).filter(|name| !name.is_empty())
+        self.0
+            .get("current-context")
+            .and_then(Value::as_str)
+            .filter(|name| !name.is_empty())
     }
 
     /// Is there such a context?
     pub(crate) fn has_context(&self, name: &str) -> bool {
-        self.0.get("contexts").and_then(Value::as_array).is_some_and(|list| list.iter().any(|entry| is_named(entry, name)))
+        self.0
+            .get("contexts")
+            .and_then(Value::as_array)
+            .is_some_and(|list| list.iter().any(|entry| is_named(entry, name)))
     }
 
     /// Adds or replaces the cluster's entries and makes its context the current one.
@@ -137,7 +156,10 @@ impl Document {
             }
         }
         if self.current_context() == Some(&name) {
-            let back = previous.filter(|previous| self.has_context(previous)).unwrap_or_default().to_owned();
+            let back = previous
+                .filter(|previous| self.has_context(previous))
+                .unwrap_or_default()
+                .to_owned();
             self.0.insert("current-context".into(), back.into());
             changed = true;
         }
@@ -162,10 +184,20 @@ impl Document {
             // `parse` lets only a missing or a null list pass.
             *slot = Value::Array(Vec::new());
         }
-        let Some(entries) = slot.as_array_mut() else { return };
-        match entries.iter_mut().find(|entry| is_named(entry, name)).and_then(Value::as_object_mut) {
+        let Some(entries) = slot.as_array_mut() else {
+            return;
+        };
+        match entries
+            .iter_mut()
+            .find(|entry| is_named(entry, name))
+            .and_then(Value::as_object_mut)
+        {
             // What a person added to the context (a namespace, say) stays; what the old cluster of this name had goes.
-            Some(entry) => match (key, entry.get_mut(key).and_then(Value::as_object_mut), content) {
+            Some(entry) => match (
+                key,
+                entry.get_mut(key).and_then(Value::as_object_mut),
+                content,
+            ) {
                 ("context", Some(old), Value::Object(new)) => old.extend(new),
                 (_, _, content) => {
                     entry.insert(key.into(), content);
@@ -198,7 +230,12 @@ mod tests {
     use super::*;
 
     fn access() -> Access {
-        Access { server: "https://127.0.0.1:45671".into(), ca: "CA".into(), certificate: "CERT".into(), key: "KEY".into() }
+        Access {
+            server: "https://127.0.0.1:45671".into(),
+            ca: "CA".into(),
+            certificate: "CERT".into(),
+            key: "KEY".into(),
+        }
     }
 
     const KUBECTL: &str = indoc::indoc! {r##"
@@ -246,8 +283,14 @@ mod tests {
         document.merge("dev", &access());
         assert!(document.unmerge("dev", Some("prod")));
         assert_eq!(document, original);
-        assert_eq!(document.as_json().keys().collect::<Vec<_>>(), original.as_json().keys().collect::<Vec<_>>());
-        assert!(!document.unmerge("dev", Some("prod")), "there is nothing left to do");
+        assert_eq!(
+            document.as_json().keys().collect::<Vec<_>>(),
+            original.as_json().keys().collect::<Vec<_>>()
+        );
+        assert!(
+            !document.unmerge("dev", Some("prod")),
+            "there is nothing left to do"
+        );
     }
 
     #[test]
@@ -269,7 +312,10 @@ mod tests {
         document.0["clusters"][0]["cluster"]["tls-server-name"] = "old".into();
         document.merge("dev", &access());
         assert_eq!(document.0["contexts"][0]["context"]["namespace"], "mine");
-        assert_eq!(document.0["clusters"][0]["cluster"].get("tls-server-name"), None);
+        assert_eq!(
+            document.0["clusters"][0]["cluster"].get("tls-server-name"),
+            None
+        );
     }
 
     #[test]
@@ -292,7 +338,11 @@ mod tests {
     #[test]
     fn empty_files_are_empty_kubeconfigs() {
         for text in ["", "\n", "# only a comment\n", "---\n", "null\n"] {
-            assert_eq!(Document::parse(text).unwrap(), Document::default(), "{text:?}");
+            assert_eq!(
+                Document::parse(text).unwrap(),
+                Document::default(),
+                "{text:?}"
+            );
         }
         assert!(Document::default().is_empty());
         let mut document = Document::default();
@@ -326,8 +376,14 @@ mod tests {
     fn standalone_is_what_kubectl_reads() {
         let json = serde_json::to_value(Document::standalone("dev", &access()).as_json()).unwrap();
         assert_eq!(json["current-context"], "vial-dev");
-        assert_eq!(json["users"][0]["user"]["client-key-data"], STANDARD.encode("KEY"));
-        assert_eq!(json["clusters"][0]["cluster"]["server"], "https://127.0.0.1:45671");
+        assert_eq!(
+            json["users"][0]["user"]["client-key-data"],
+            STANDARD.encode("KEY")
+        );
+        assert_eq!(
+            json["clusters"][0]["cluster"]["server"],
+            "https://127.0.0.1:45671"
+        );
     }
 
     /// Any string, with those that YAML readers stumble over made likely.
@@ -336,8 +392,24 @@ mod tests {
             "[a-z0-9-]{1,12}",
             "\\PC{0,20}",
             "[ \\n\\t:#'\"{}\\[\\]&*!|>%@`,?-]{0,8}",
-            prop::sample::select(vec!["yes", "null", "~", "0123", "1e3", "0x1F", "1_000", "12:30:45", "2024-01-01", "<<", "=", ".inf", "-", "---", "..."])
-                .prop_map(str::to_owned),
+            prop::sample::select(vec![
+                "yes",
+                "null",
+                "~",
+                "0123",
+                "1e3",
+                "0x1F",
+                "1_000",
+                "12:30:45",
+                "2024-01-01",
+                "<<",
+                "=",
+                ".inf",
+                "-",
+                "---",
+                "..."
+            ])
+            .prop_map(str::to_owned),
         ]
     }
 
@@ -360,18 +432,30 @@ mod tests {
     /// A person's kubeconfig: any entries, any further fields, an own current context.
     fn kubeconfig() -> impl Strategy<Value = Document> {
         let entries = || prop::collection::vec(("[a-z]{1,6}", value()), 0..4);
-        (entries(), entries(), entries(), value(), prop::option::of("[a-z]{1,6}")).prop_map(|(a, b, c, extra, current)| {
-            let mut map = Document::default().0;
-            for ((list, key), entries) in LISTS.into_iter().zip([a, b, c]) {
-                let entries: Vec<Value> =
-                    entries.into_iter().map(|(name, value)| json!({"extra": 1, key: value, "name": name})).collect();
-                map.insert(list.into(), entries.into());
-            }
-            map.insert("x-extra".into(), extra);
-            let known = map["contexts"][0]["name"].as_str().map(str::to_owned);
-            map.insert("current-context".into(), known.or(current).unwrap_or_default().into());
-            Document(map)
-        })
+        (
+            entries(),
+            entries(),
+            entries(),
+            value(),
+            prop::option::of("[a-z]{1,6}"),
+        )
+            .prop_map(|(a, b, c, extra, current)| {
+                let mut map = Document::default().0;
+                for ((list, key), entries) in LISTS.into_iter().zip([a, b, c]) {
+                    let entries: Vec<Value> = entries
+                        .into_iter()
+                        .map(|(name, value)| json!({"extra": 1, key: value, "name": name}))
+                        .collect();
+                    map.insert(list.into(), entries.into());
+                }
+                map.insert("x-extra".into(), extra);
+                let known = map["contexts"][0]["name"].as_str().map(str::to_owned);
+                map.insert(
+                    "current-context".into(),
+                    known.or(current).unwrap_or_default().into(),
+                );
+                Document(map)
+            })
     }
 
     proptest! {

@@ -43,9 +43,16 @@ pub(crate) enum Error {
 
 impl Error {
     /// For `map_err` on file operations.
-    pub(super) fn file(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn file(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { operation, path, source }
+        move |source| Self::File {
+            operation,
+            path,
+            source,
+        }
     }
 
     /// The exit code, where it does not follow from the cause.
@@ -61,10 +68,14 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::File { .. } => None,
-            Self::Damaged { .. } => Some("mend or move that file, point KUBECONFIG to another one, or use `--no-kubeconfig`".into()),
-            Self::Locked { lock, .. } => {
-                Some(format!("when no kubectl is at work on it, remove {}", lock.display()))
-            }
+            Self::Damaged { .. } => Some(
+                "mend or move that file, point KUBECONFIG to another one, or use `--no-kubeconfig`"
+                    .into(),
+            ),
+            Self::Locked { lock, .. } => Some(format!(
+                "when no kubectl is at work on it, remove {}",
+                lock.display()
+            )),
         }
     }
 

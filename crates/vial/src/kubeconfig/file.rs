@@ -15,7 +15,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Document>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::file("read", path)(error)),
     };
-    let damaged = |reason| Error::Damaged { path: path.into(), reason };
+    let damaged = |reason| Error::Damaged {
+        path: path.into(),
+        reason,
+    };
     let text = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
     Document::parse(&text).map(Some).map_err(damaged)
 }
@@ -24,7 +27,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Document>> {
 ///
 /// An existing file keeps its owner, a new one gets `owner`.
 pub(super) fn replace(path: &Path, document: &Document, owner: Option<(u32, u32)>) -> Result<()> {
-    let yaml = document.to_yaml().map_err(|reason| Error::Damaged { path: path.into(), reason })?;
+    let yaml = document.to_yaml().map_err(|reason| Error::Damaged {
+        path: path.into(),
+        reason,
+    })?;
     let target = follow(path)?;
     let owner = match fs::metadata(&target) {
         Ok(metadata) => Some((metadata.uid(), metadata.gid())),
@@ -32,7 +38,10 @@ pub(super) fn replace(path: &Path, document: &Document, owner: Option<(u32, u32)
         Err(error) => return Err(Error::file("read", &target)(error)),
     };
     let write = || -> io::Result<()> {
-        let directory = target.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = target
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut aside = tempfile::Builder::new()
             .prefix(".vial-kubeconfig-")
             .permissions(fs::Permissions::from_mode(0o600))
@@ -56,7 +65,9 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     let target = follow(path)?;
     for path in [target.as_path(), path] {
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::file("remove", path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", path)(error));
+            }
             _ => {}
         }
     }
@@ -73,7 +84,9 @@ fn follow(path: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    Err(Error::file("follow the links of", path)(io::Error::other("too many symbolic links")))
+    Err(Error::file("follow the links of", path)(io::Error::other(
+        "too many symbolic links",
+    )))
 }
 
 #[cfg(test)]
@@ -85,16 +98,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");
         replace(&path, &Document::default(), None).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
         assert_eq!(read(&path).unwrap(), Some(Document::default()));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     #[test]
     fn links_are_followed_and_stay() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("real")).unwrap();
-        let (link, second, real) = (dir.path().join("config"), dir.path().join("second"), dir.path().join("real/file"));
+        let (link, second, real) = (
+            dir.path().join("config"),
+            dir.path().join("second"),
+            dir.path().join("real/file"),
+        );
         std::os::unix::fs::symlink("second", &link).unwrap();
         std::os::unix::fs::symlink("real/file", &second).unwrap();
         // The file need not be there yet.

@@ -31,10 +31,22 @@ impl Lock {
         let path = path_of(file);
         let give_up = Instant::now() + patience;
         loop {
-            match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            match fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
                 Ok(_) => return Ok(Self { path }),
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::file("lock", file)(error)),
-                Err(_) if Instant::now() >= give_up => return Err(Error::Locked { path: file.into(), lock: path }),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::file("lock", file)(error));
+                }
+                Err(_) if Instant::now() >= give_up => {
+                    return Err(Error::Locked {
+                        path: file.into(),
+                        lock: path,
+                    });
+                }
                 // There is nothing to wait on: the holder only removes a file.
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }

@@ -57,8 +57,15 @@ pub(crate) fn merge(place: &Place, cluster_dir: &Path, name: &str, access: &Acce
     let before = document.clone();
 
     let mut record = Record::load(cluster_dir)?;
-    let previous = document.current_context().filter(|current| *current != context_name(name)).map(str::to_owned);
-    record.remember(Merge { path: place.path.clone(), previous, created: !existed });
+    let previous = document
+        .current_context()
+        .filter(|current| *current != context_name(name))
+        .map(str::to_owned);
+    record.remember(Merge {
+        path: place.path.clone(),
+        previous,
+        created: !existed,
+    });
     document.merge(name, access);
     if existed && document == before {
         return Ok(());
@@ -98,7 +105,9 @@ fn unmerge_one(merge: &Merge, name: &str) -> Result<bool> {
         return Ok(false);
     }
     let _lock = Lock::take(&merge.path)?;
-    let Some(mut document) = file::read(&merge.path)? else { return Ok(false) };
+    let Some(mut document) = file::read(&merge.path)? else {
+        return Ok(false);
+    };
     if !document.unmerge(name, merge.previous.as_deref()) {
         return Ok(false);
     }
@@ -115,7 +124,12 @@ mod tests {
     use super::*;
 
     fn access() -> Access {
-        Access { server: "https://127.0.0.1:1".into(), ca: "CA".into(), certificate: "CERT".into(), key: "KEY".into() }
+        Access {
+            server: "https://127.0.0.1:1".into(),
+            ca: "CA".into(),
+            certificate: "CERT".into(),
+            key: "KEY".into(),
+        }
     }
 
     struct Fixture {
@@ -131,7 +145,10 @@ mod tests {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(&path, content).unwrap();
             }
-            Self { place: Place { path, owner: None }, dir }
+            Self {
+                place: Place { path, owner: None },
+                dir,
+            }
         }
 
         fn cluster(&self, name: &str) -> PathBuf {
@@ -150,7 +167,10 @@ mod tests {
         }
 
         fn current(&self) -> Option<String> {
-            file::read(&self.place.path).unwrap()?.current_context().map(str::to_owned)
+            file::read(&self.place.path)
+                .unwrap()?
+                .current_context()
+                .map(str::to_owned)
         }
     }
 
@@ -161,7 +181,10 @@ mod tests {
         let fixture = Fixture::new(None);
         fixture.merge("one");
         assert_eq!(fixture.current().as_deref(), Some("vial-one"));
-        assert_eq!(fixture.unmerge("one"), std::slice::from_ref(&fixture.place.path));
+        assert_eq!(
+            fixture.unmerge("one"),
+            std::slice::from_ref(&fixture.place.path)
+        );
         assert!(!fixture.place.path.exists());
         assert!(!lock::path_of(&fixture.place.path).exists());
     }
@@ -173,14 +196,23 @@ mod tests {
         fixture.merge("one");
         fixture.merge("two");
         fixture.unmerge("one");
-        assert_eq!(fixture.current().as_deref(), Some("vial-two"), "it was not ours to change");
+        assert_eq!(
+            fixture.current().as_deref(),
+            Some("vial-two"),
+            "it was not ours to change"
+        );
         fixture.unmerge("two");
         // vial-one, which was current before, is gone: better none than one that does not exist.
         assert_eq!(fixture.current(), None);
 
         fixture.merge("one");
         fixture.unmerge("one");
-        assert!(file::read(&fixture.place.path).unwrap().unwrap().has_context("work"));
+        assert!(
+            file::read(&fixture.place.path)
+                .unwrap()
+                .unwrap()
+                .has_context("work")
+        );
     }
 
     #[test]
@@ -198,9 +230,15 @@ mod tests {
         let fixture = Fixture::new(Some(damaged));
         let error = merge(&fixture.place, &fixture.cluster("one"), "one", &access()).unwrap_err();
         assert!(error.to_string().contains("config"), "{error}");
-        assert_eq!(std::fs::read_to_string(&fixture.place.path).unwrap(), damaged);
+        assert_eq!(
+            std::fs::read_to_string(&fixture.place.path).unwrap(),
+            damaged
+        );
         assert!(check(&fixture.place).is_err());
-        assert!(!lock::path_of(&fixture.place.path).exists(), "the lock is given back");
+        assert!(
+            !lock::path_of(&fixture.place.path).exists(),
+            "the lock is given back"
+        );
     }
 
     #[test]
@@ -219,7 +257,10 @@ mod tests {
     fn a_second_file_is_remembered_beside_the_first() {
         let fixture = Fixture::new(Some(PEOPLE));
         fixture.merge("one");
-        let other = Place { path: fixture.dir.path().join("other"), owner: None };
+        let other = Place {
+            path: fixture.dir.path().join("other"),
+            owner: None,
+        };
         merge(&other, &fixture.cluster("one"), "one", &access()).unwrap();
         let mut changed = fixture.unmerge("one");
         changed.sort();

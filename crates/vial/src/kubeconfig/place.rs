@@ -26,12 +26,20 @@ pub(crate) struct Environment {
 impl Environment {
     /// That of this process.
     pub(crate) fn of_process() -> Self {
-        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let number = |name| {
+            std::env::var(name)
+                .ok()
+                .and_then(|text| text.parse::<u32>().ok())
+        };
         // Whoever is not root and has these variables was not made root by sudo.
-        let sudo = number("SUDO_UID").zip(number("SUDO_GID")).filter(|(uid, _)| *uid != 0);
+        let sudo = number("SUDO_UID")
+            .zip(number("SUDO_GID"))
+            .filter(|(uid, _)| *uid != 0);
         Self {
             kubeconfig: std::env::var("KUBECONFIG").ok(),
-            home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            home: std::env::var_os("HOME")
+                .filter(|home| !home.is_empty())
+                .map(PathBuf::from),
             sudo: sudo.filter(|_| rustix::process::geteuid().is_root()),
             passwd: "/etc/passwd".into(),
         }
@@ -66,20 +74,40 @@ impl Place {
             .filter(|path| !path.is_empty())
             .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()))
             .collect();
-        let chosen = listed.iter().find(|path| path.exists()).or(listed.last()).cloned();
-        let path = chosen
-            .unwrap_or_else(|| environment.home().unwrap_or_else(|| PathBuf::from("/root")).join(".kube/config"));
-        Self { path, owner: environment.sudo }
+        let chosen = listed
+            .iter()
+            .find(|path| path.exists())
+            .or(listed.last())
+            .cloned();
+        let path = chosen.unwrap_or_else(|| {
+            environment
+                .home()
+                .unwrap_or_else(|| PathBuf::from("/root"))
+                .join(".kube/config")
+        });
+        Self {
+            path,
+            owner: environment.sudo,
+        }
     }
 
     /// Makes the directory of the file, and gives what it made to the owner.
     pub(super) fn make_directory(&self) -> Result<()> {
-        let Some(directory) = self.path.parent() else { return Ok(()) };
-        let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
+        let Some(directory) = self.path.parent() else {
+            return Ok(());
+        };
+        let missing: Vec<&Path> = directory
+            .ancestors()
+            .take_while(|path| !path.exists())
+            .collect();
         for path in missing.into_iter().rev() {
-            fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::file("make the directory", path))?;
+            fs::DirBuilder::new()
+                .mode(0o755)
+                .create(path)
+                .map_err(Error::file("make the directory", path))?;
             if let Some((uid, gid)) = self.owner {
-                std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(Error::file("change the owner of", path))?;
+                std::os::unix::fs::chown(path, Some(uid), Some(gid))
+                    .map_err(Error::file("change the owner of", path))?;
             }
         }
         Ok(())
@@ -101,13 +129,20 @@ mod tests {
     use super::*;
 
     fn environment(kubeconfig: Option<String>) -> Environment {
-        Environment { kubeconfig, home: Some("/home/me".into()), ..Environment::default() }
+        Environment {
+            kubeconfig,
+            home: Some("/home/me".into()),
+            ..Environment::default()
+        }
     }
 
     #[test]
     fn without_kubeconfig_it_is_in_the_home() {
         for kubeconfig in [None, Some(String::new()), Some("::".into())] {
-            assert_eq!(Place::find(&environment(kubeconfig)).path, Path::new("/home/me/.kube/config"));
+            assert_eq!(
+                Place::find(&environment(kubeconfig)).path,
+                Path::new("/home/me/.kube/config")
+            );
         }
     }
 
@@ -116,24 +151,53 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let list = format!(":{}:{}:{}", path("a"), path("b"), path("c"));
-        assert_eq!(Place::find(&environment(Some(list.clone()))).path, dir.path().join("c"));
+        assert_eq!(
+            Place::find(&environment(Some(list.clone()))).path,
+            dir.path().join("c")
+        );
         fs::write(dir.path().join("b"), "").unwrap();
-        assert_eq!(Place::find(&environment(Some(list.clone()))).path, dir.path().join("b"));
+        assert_eq!(
+            Place::find(&environment(Some(list.clone()))).path,
+            dir.path().join("b")
+        );
         fs::write(dir.path().join("a"), "").unwrap();
-        assert_eq!(Place::find(&environment(Some(list))).path, dir.path().join("a"));
-        assert_eq!(Place::find(&environment(Some(path("new")))).path, dir.path().join("new"));
+        assert_eq!(
+            Place::find(&environment(Some(list))).path,
+            dir.path().join("a")
+        );
+        assert_eq!(
+            Place::find(&environment(Some(path("new")))).path,
+            dir.path().join("new")
+        );
     }
 
     #[test]
     fn under_sudo_it_is_that_of_the_person() {
         let dir = tempfile::tempdir().unwrap();
         let passwd = dir.path().join("passwd");
-        fs::write(&passwd, "root:x:0:0:root:/root:/bin/sh\nbroken\nana:x:1000:1001:Ana,,,:/home/ana:/bin/bash\n").unwrap();
-        let environment =
-            Environment { home: Some("/root".into()), sudo: Some((1000, 1001)), passwd, ..Environment::default() };
+        fs::write(
+            &passwd,
+            "root:x:0:0:root:/root:/bin/sh\nbroken\nana:x:1000:1001:Ana,,,:/home/ana:/bin/bash\n",
+        )
+        .unwrap();
+        let environment = Environment {
+            home: Some("/root".into()),
+            sudo: Some((1000, 1001)),
+            passwd,
+            ..Environment::default()
+        };
         let place = Place::find(&environment);
-        assert_eq!(place, Place { path: "/home/ana/.kube/config".into(), owner: Some((1000, 1001)) });
-        let unknown = Environment { sudo: Some((4711, 4711)), ..environment };
+        assert_eq!(
+            place,
+            Place {
+                path: "/home/ana/.kube/config".into(),
+                owner: Some((1000, 1001))
+            }
+        );
+        let unknown = Environment {
+            sudo: Some((4711, 4711)),
+            ..environment
+        };
         assert_eq!(Place::find(&unknown).path, Path::new("/root/.kube/config"));
     }
 

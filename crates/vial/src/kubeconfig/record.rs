@@ -33,8 +33,11 @@ impl Record {
     pub(super) fn load(cluster_dir: &Path) -> Result<Self> {
         let path = cluster_dir.join(NAME);
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Error::File { operation: "understand", path, source: error.into() }),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::File {
+                operation: "understand",
+                path,
+                source: error.into(),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Error::file("read", path)(error)),
         }
@@ -45,7 +48,9 @@ impl Record {
         let path = cluster_dir.join(NAME);
         if self.merges.is_empty() {
             return match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(Error::file("remove", path)(error))
+                }
                 _ => Ok(()),
             };
         }
@@ -61,10 +66,19 @@ impl Record {
 
     /// Adds a merge. What was so before the first merge of a file stays remembered.
     pub(super) fn remember(&mut self, merge: Merge) {
-        match self.merges.iter_mut().find(|known| known.path == merge.path) {
+        match self
+            .merges
+            .iter_mut()
+            .find(|known| known.path == merge.path)
+        {
             // A person chose another context meanwhile: that is now what was before. Another cluster of vial's is not a
             // person's choice, and will be gone as well.
-            Some(known) if merge.previous.as_ref().is_some_and(|name| !name.starts_with("vial-")) => {
+            Some(known)
+                if merge
+                    .previous
+                    .as_ref()
+                    .is_some_and(|name| !name.starts_with("vial-")) =>
+            {
                 known.previous = merge.previous;
             }
             Some(_) => {}

@@ -65,7 +65,9 @@ impl Ui {
     /// Writes data to standard output, as it is.
     pub(crate) fn data(&self, bytes: impl AsRef<[u8]>) -> Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(bytes.as_ref()).and_then(|()| out.flush()).map_err(Error::output)
+        out.write_all(bytes.as_ref())
+            .and_then(|()| out.flush())
+            .map_err(Error::output)
     }
 
     /// Writes bytes to standard error, as they are: what a command in a node wrote there.
@@ -90,12 +92,18 @@ impl Ui {
     /// The last words of a failed command.
     pub(crate) fn error(&self, error: &Error) {
         let Some(line) = error.line() else { return };
-        self.line(&format!("{} {line}", Style::Bad.paint("error:", self.color_err)));
+        self.line(&format!(
+            "{} {line}",
+            Style::Bad.paint("error:", self.color_err)
+        ));
         for detail in error.details() {
             self.line(&format!("  {detail}"));
         }
         for hint in error.hints() {
-            self.line(&format!("{} {hint}", Style::Accent.paint("hint:", self.color_err)));
+            self.line(&format!(
+                "{} {hint}",
+                Style::Accent.paint("hint:", self.color_err)
+            ));
         }
     }
 

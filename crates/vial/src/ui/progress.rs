@@ -36,7 +36,13 @@ impl Progress {
         // Ten frames a second are enough for a person, and cheap.
         let bars = (ui.live && !ui.quiet)
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { ui, began: Instant::now(), running: BTreeMap::new(), bars, trace: None }
+        Self {
+            ui,
+            began: Instant::now(),
+            running: BTreeMap::new(),
+            bars,
+            trace: None,
+        }
     }
 
     /// Also remembers everything for `--trace`, when `wanted`.
@@ -48,7 +54,12 @@ impl Progress {
     /// Shows one event of a keeper. The last ones, `done` and `failed`, are for the caller.
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
-            Event::Started { id, title, node, at_us } => self.started(id, title, node.as_deref(), *at_us),
+            Event::Started {
+                id,
+                title,
+                node,
+                at_us,
+            } => self.started(id, title, node.as_deref(), *at_us),
             Event::Finished { id, at_us } => self.finished(id, *at_us),
             Event::Note { text } => self.note(text),
             Event::Done { .. } | Event::Failed { .. } => {}
@@ -66,8 +77,14 @@ impl Progress {
             trace.started(id, title, node, at_us);
         }
         let label = label(title, node);
-        let bar = self.bars.as_ref().map(|bars| spinner(bars, &label, &self.ui));
-        if let Some(earlier) = self.running.insert(id.to_owned(), Step { label, at_us, bar }) {
+        let bar = self
+            .bars
+            .as_ref()
+            .map(|bars| spinner(bars, &label, &self.ui));
+        if let Some(earlier) = self
+            .running
+            .insert(id.to_owned(), Step { label, at_us, bar })
+        {
             earlier.clear();
         }
     }
@@ -79,7 +96,9 @@ impl Progress {
         }
         if let Some(step) = self.running.remove(id) {
             let took = Duration::from_micros(at_us.saturating_sub(step.at_us));
-            let line = finished_line(&step.label, took, |style, text| self.ui.paint_err(style, text));
+            let line = finished_line(&step.label, took, |style, text| {
+                self.ui.paint_err(style, text)
+            });
             step.clear();
             self.print(&line);
         }
@@ -97,7 +116,12 @@ impl Progress {
 
     /// How far a running step is: `3 of 12 packages`.
     pub(crate) fn detail(&mut self, id: &str, detail: &str) {
-        if let Some(Step { label, bar: Some(bar), .. }) = self.running.get(id) {
+        if let Some(Step {
+            label,
+            bar: Some(bar),
+            ..
+        }) = self.running.get(id)
+        {
             bar.set_message(format!("{label} {}", self.ui.paint_err(Style::Dim, detail)));
         }
     }
@@ -112,16 +136,23 @@ impl Progress {
         for step in std::mem::take(&mut self.running).into_values() {
             step.clear();
             if failed {
-                self.print(&format!("{} {}", self.ui.paint_err(Style::Bad, "✗"), step.label));
+                self.print(&format!(
+                    "{} {}",
+                    self.ui.paint_err(Style::Bad, "✗"),
+                    step.label
+                ));
             }
         }
     }
 
     /// Writes what `--trace` wants to see.
     pub(crate) fn write_trace(&self, path: &Path) -> Result<()> {
-        let Some(trace) = &self.trace else { return Ok(()) };
-        std::fs::write(path, format!("{}\n", trace.to_json()))
-            .map_err(|error| Error::caused(format!("cannot write the trace {}", path.display()), error))
+        let Some(trace) = &self.trace else {
+            return Ok(());
+        };
+        std::fs::write(path, format!("{}\n", trace.to_json())).map_err(|error| {
+            Error::caused(format!("cannot write the trace {}", path.display()), error)
+        })
     }
 
     fn print(&self, line: &str) {
@@ -161,13 +192,19 @@ fn spinner(bars: &MultiProgress, label: &str, ui: &Ui) -> ProgressBar {
 /// `start kubelet on w-1`; a title that names its node already is left as it is.
 fn label(title: &str, node: Option<&str>) -> String {
     match node {
-        Some(node) if !title.split_whitespace().any(|word| word == node) => format!("{title} on {node}"),
+        Some(node) if !title.split_whitespace().any(|word| word == node) => {
+            format!("{title} on {node}")
+        }
         _ => title.to_owned(),
     }
 }
 
 fn finished_line(label: &str, took: Duration, paint: impl Fn(Style, &str) -> String) -> String {
-    format!("{} {label} {}", paint(Style::Good, "✓"), paint(Style::Dim, &format!("({})", seconds(took))))
+    format!(
+        "{} {label} {}",
+        paint(Style::Good, "✓"),
+        paint(Style::Dim, &format!("({})", seconds(took)))
+    )
 }
 
 /// `0.8s`, `12s`, `3m05s`: as exact as a person cares for.
@@ -187,7 +224,11 @@ mod tests {
 
     #[test]
     fn a_finished_step_is_one_line() {
-        let line = finished_line(&label("start kubelet", Some("w-1")), Duration::from_millis(812), |_, text| text.into());
+        let line = finished_line(
+            &label("start kubelet", Some("w-1")),
+            Duration::from_millis(812),
+            |_, text| text.into(),
+        );
         assert_eq!(line, "✓ start kubelet on w-1 (0.8s)");
     }
 
@@ -206,7 +247,12 @@ mod tests {
 
     #[test]
     fn events_become_steps_and_a_trace() {
-        let ui = Ui { quiet: true, live: false, color_out: false, color_err: false };
+        let ui = Ui {
+            quiet: true,
+            live: false,
+            color_out: false,
+            color_err: false,
+        };
         let mut progress = Progress::new(ui).tracing(true);
         let started = |id: &str, at_us| Event::Started {
             id: id.into(),
@@ -216,15 +262,30 @@ mod tests {
         };
         progress.event(&started("w-1/kubelet", 10));
         progress.event(&started("w-1/containerd", 20));
-        progress.event(&Event::Finished { id: "w-1/kubelet".into(), at_us: 30 });
-        assert_eq!(progress.running.keys().collect::<Vec<_>>(), ["w-1/containerd"]);
+        progress.event(&Event::Finished {
+            id: "w-1/kubelet".into(),
+            at_us: 30,
+        });
+        assert_eq!(
+            progress.running.keys().collect::<Vec<_>>(),
+            ["w-1/containerd"]
+        );
         progress.end(true);
         assert!(progress.running.is_empty());
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trace.json");
         progress.write_trace(&path).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        assert_eq!(json["traceEvents"].as_array().unwrap().iter().filter(|e| e["ph"] == "X").count(), 2);
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(
+            json["traceEvents"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|e| e["ph"] == "X")
+                .count(),
+            2
+        );
     }
 }

@@ -29,6 +29,10 @@ impl Style {
             Self::Accent => "36",
             Self::Dim => "2",
         };
-        if color && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if color && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }

@@ -12,7 +12,10 @@ pub(crate) struct Cell {
 impl Cell {
     /// A cell with a meaning.
     pub(crate) fn new(text: impl Into<String>, style: Style) -> Self {
-        Self { text: text.into(), style }
+        Self {
+            text: text.into(),
+            style,
+        }
     }
 }
 
@@ -63,13 +66,24 @@ impl Table {
 
     /// The head and all rows, each line closed by a newline.
     pub(crate) fn render(&self, color: bool) -> String {
-        let head: Vec<Cell> = self.head.iter().map(|name| Cell::new(name.clone(), Style::Dim)).collect();
-        std::iter::once(&head).chain(&self.rows).map(|row| self.line(row, color)).collect()
+        let head: Vec<Cell> = self
+            .head
+            .iter()
+            .map(|name| Cell::new(name.clone(), Style::Dim))
+            .collect();
+        std::iter::once(&head)
+            .chain(&self.rows)
+            .map(|row| self.line(row, color))
+            .collect()
     }
 
     /// Only the head.
     pub(crate) fn render_head(&self, color: bool) -> String {
-        Self { rows: Vec::new(), ..self.clone() }.render(color)
+        Self {
+            rows: Vec::new(),
+            ..self.clone()
+        }
+        .render(color)
     }
 
     /// One row by itself, in the columns as they are now.
@@ -81,7 +95,11 @@ impl Table {
         let mut line = String::new();
         let mut gap = 0;
         for (cell, width) in cells.iter().zip(&self.widths) {
-            let text = if cell.text.is_empty() { "-" } else { &cell.text };
+            let text = if cell.text.is_empty() {
+                "-"
+            } else {
+                &cell.text
+            };
             line.extend(std::iter::repeat_n(' ', gap));
             line.push_str(&cell.style.paint(text, color));
             // The gap is written before the next cell only: no line ends in spaces.
@@ -110,14 +128,21 @@ mod tests {
         w-1            ready  -
         control-plane  x      in Zürich
         ");
-        assert!(table().render(false).lines().all(|line| line == line.trim_end()));
+        assert!(
+            table()
+                .render(false)
+                .lines()
+                .all(|line| line == line.trim_end())
+        );
     }
 
     #[test]
     fn colour_changes_no_column() {
         let painted = table().render(true);
         assert!(painted.contains("\x1b[32mready\x1b[0m"));
-        let stripped = ["2", "32", "0"].iter().fold(painted, |text, code| text.replace(&format!("\x1b[{code}m"), ""));
+        let stripped = ["2", "32", "0"].iter().fold(painted, |text, code| {
+            text.replace(&format!("\x1b[{code}m"), "")
+        });
         assert_eq!(stripped, table().render(false));
     }
 

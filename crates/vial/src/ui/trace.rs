@@ -26,7 +26,12 @@ impl Trace {
     /// A step began.
     pub(crate) fn started(&mut self, id: &str, title: &str, node: Option<&str>, at_us: u64) {
         self.last_us = self.last_us.max(at_us);
-        let step = Step { id: id.into(), title: title.into(), node: node.map(str::to_owned), start_us: at_us };
+        let step = Step {
+            id: id.into(),
+            title: title.into(),
+            node: node.map(str::to_owned),
+            start_us: at_us,
+        };
         self.running.insert(id.into(), step);
     }
 
@@ -40,7 +45,8 @@ impl Trace {
 
     /// The whole document. Steps that never ended last until the end and say so.
     pub(crate) fn to_json(&self) -> Value {
-        let mut spans: Vec<(&Step, Option<u64>)> = self.spans.iter().map(|(step, end)| (step, *end)).collect();
+        let mut spans: Vec<(&Step, Option<u64>)> =
+            self.spans.iter().map(|(step, end)| (step, *end)).collect();
         spans.extend(self.running.values().map(|step| (step, None)));
         spans.sort_by_key(|(step, _)| step.start_us);
         // Row 0 is the cluster itself, then nodes in order of appearance.
@@ -48,10 +54,13 @@ impl Trace {
         let mut events = Vec::new();
         for (step, end) in spans {
             let row = step.node.as_deref().unwrap_or("cluster");
-            let tid = rows.iter().position(|known| *known == row).unwrap_or_else(|| {
-                rows.push(row);
-                rows.len() - 1
-            });
+            let tid = rows
+                .iter()
+                .position(|known| *known == row)
+                .unwrap_or_else(|| {
+                    rows.push(row);
+                    rows.len() - 1
+                });
             events.push(json!({
                 "name": step.title,
                 "cat": "vial",
@@ -85,13 +94,23 @@ mod tests {
         trace.finished("unknown", 500);
         let json = trace.to_json();
         let events = json["traceEvents"].as_array().unwrap();
-        let rows: Vec<_> =
-            events.iter().filter(|e| e["ph"] == "M").map(|e| e["args"]["name"].as_str().unwrap()).collect();
+        let rows: Vec<_> = events
+            .iter()
+            .filter(|e| e["ph"] == "M")
+            .map(|e| e["args"]["name"].as_str().unwrap())
+            .collect();
         assert_eq!(rows, ["cluster", "cp-1", "w-1"]);
         let spans: Vec<_> = events
             .iter()
             .filter(|e| e["ph"] == "X")
-            .map(|e| (e["args"]["id"].as_str().unwrap(), e["tid"].as_u64(), e["dur"].as_u64(), &e["args"]["finished"]))
+            .map(|e| {
+                (
+                    e["args"]["id"].as_str().unwrap(),
+                    e["tid"].as_u64(),
+                    e["dur"].as_u64(),
+                    &e["args"]["finished"],
+                )
+            })
             .collect();
         assert_eq!(spans[0], ("sandbox", Some(0), Some(100), &json!(true)));
         assert_eq!(spans[1], ("cp-1/etcd", Some(1), Some(280), &json!(true)));
