@@ -36,7 +36,13 @@ pub async fn apply(network: Network) -> Result<(), NetError> {
     vial_sys::mounts::make_directory(Path::new(NETNS))?;
     remove_others(&network).await?;
     raise_bridge(&network).await?;
-    try_join_all(network.nodes.iter().map(|node| raise_node(node, network.mtu))).await?;
+    try_join_all(
+        network
+            .nodes
+            .iter()
+            .map(|node| raise_node(node, network.mtu)),
+    )
+    .await?;
     plug_in(&network).await?;
     // Only with both ends plugged in: IPv6 takes an interface without carrier for not ready.
     try_join_all(network.nodes.iter().map(configure_node)).await?;
@@ -49,7 +55,11 @@ fn namespace_of(node: &str) -> PathBuf {
 
 /// Ends the namespaces and cables of nodes that are no longer wanted.
 async fn remove_others(network: &Network) -> Result<(), NetError> {
-    let wanted: BTreeSet<&str> = network.nodes.iter().map(|node| node.name.as_str()).collect();
+    let wanted: BTreeSet<&str> = network
+        .nodes
+        .iter()
+        .map(|node| node.name.as_str())
+        .collect();
     let entries = std::fs::read_dir(NETNS).during(|| format!("list {NETNS}"))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     for name in names.filter(|name| !wanted.contains(name.as_str())) {
@@ -67,17 +77,28 @@ async fn remove_others(network: &Network) -> Result<(), NetError> {
 }
 
 async fn raise_bridge(network: &Network) -> Result<(), NetError> {
-    let (name, mtu, interface) = (network.bridge.clone(), network.mtu, network.interface.clone());
+    let (name, mtu, interface) = (
+        network.bridge.clone(),
+        network.mtu,
+        network.interface.clone(),
+    );
     converse(None, move |handle| async move {
         sysctl::sandbox()?;
         Link::expect(&handle, "lo").await?.up(&handle).await?;
         if Link::find(&handle, &name).await?.is_none() {
             // A hardware address of its own: else it takes the lowest one of its ports and changes with them.
-            let mut bridge = LinkBridge::new(&name).address(mac_of(&name).to_vec()).mcast_snooping(false);
+            let mut bridge = LinkBridge::new(&name)
+                .address(mac_of(&name).to_vec())
+                .mcast_snooping(false);
             if let Some(mtu) = mtu {
                 bridge = bridge.mtu(mtu);
             }
-            handle.link().add(bridge.build()).execute().await.during(|| format!("make the bridge {name}"))?;
+            handle
+                .link()
+                .add(bridge.build())
+                .execute()
+                .await
+                .during(|| format!("make the bridge {name}"))?;
         }
         let bridge = Link::expect(&handle, &name).await?;
         bridge.up(&handle).await?;
@@ -94,7 +115,10 @@ async fn raise_node(node: &Node, mtu: Option<u32>) -> Result<(), NetError> {
     }
     let port = port_name(&node.name);
     let looked_for = port.clone();
-    let plugged = converse(None, move |handle| async move { Ok(Link::find(&handle, &looked_for).await?.is_some()) }).await?;
+    let plugged = converse(None, move |handle| async move {
+        Ok(Link::find(&handle, &looked_for).await?.is_some())
+    })
+    .await?;
     let (sandbox, mac, name) = (own()?, node.mac, node.name.clone());
     converse(Some(path), move |handle| async move {
         let operation = || format!("make the cable of {name}");
@@ -110,13 +134,23 @@ async fn raise_node(node: &Node, mtu: Option<u32>) -> Result<(), NetError> {
         if let Some(mtu) = mtu {
             cable = cable.mtu(mtu);
         }
-        handle.link().add(cable.build()).execute().await.during(operation)?;
+        handle
+            .link()
+            .add(cable.build())
+            .execute()
+            .await
+            .during(operation)?;
         let far = Link::expect(&handle, &port).await?;
         let mut moved = LinkUnspec::new_with_index(far.index).setns_by_fd(sandbox.as_raw_fd());
         if let Some(mtu) = mtu {
             moved = moved.mtu(mtu);
         }
-        handle.link().set(moved.build()).execute().await.during(operation)?;
+        handle
+            .link()
+            .set(moved.build())
+            .execute()
+            .await
+            .during(operation)?;
         Link::expect(&handle, CABLE).await?.up(&handle).await
     })
     .await
@@ -124,7 +158,11 @@ async fn raise_node(node: &Node, mtu: Option<u32>) -> Result<(), NetError> {
 
 async fn plug_in(network: &Network) -> Result<(), NetError> {
     let bridge = network.bridge.clone();
-    let ports: Vec<String> = network.nodes.iter().map(|node| port_name(&node.name)).collect();
+    let ports: Vec<String> = network
+        .nodes
+        .iter()
+        .map(|node| port_name(&node.name))
+        .collect();
     converse(None, move |handle| async move {
         let bridge = Link::expect(&handle, &bridge).await?;
         for port in ports {
@@ -141,7 +179,10 @@ async fn plug_in(network: &Network) -> Result<(), NetError> {
 async fn configure_node(node: &Node) -> Result<(), NetError> {
     let interface = node.interface.clone();
     converse(Some(namespace_of(&node.name)), move |handle| async move {
-        Link::expect(&handle, CABLE).await?.configure(&handle, &interface).await
+        Link::expect(&handle, CABLE)
+            .await?
+            .configure(&handle, &interface)
+            .await
     })
     .await
 }

@@ -22,7 +22,10 @@ impl NetError {
 
 impl From<vial_sys::SysError> for NetError {
     fn from(error: vial_sys::SysError) -> Self {
-        Self { operation: error.operation, source: error.source }
+        Self {
+            operation: error.operation,
+            source: error.source,
+        }
     }
 }
 
@@ -33,7 +36,10 @@ pub(crate) trait During<T> {
 
 impl<T> During<T> for io::Result<T> {
     fn during(self, operation: impl FnOnce() -> String) -> Result<T, NetError> {
-        self.map_err(|source| NetError { operation: operation(), source })
+        self.map_err(|source| NetError {
+            operation: operation(),
+            source,
+        })
     }
 }
 

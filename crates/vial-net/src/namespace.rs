@@ -24,7 +24,10 @@ pub(crate) async fn in_thread<T: Send + 'static>(
         // Nobody listens any more: the caller was cancelled.
         .spawn(move || drop(sender.send(work())))
         .during(|| "start a thread".to_owned())?;
-    receiver.await.map_err(io::Error::other).during(|| "wait for a thread".to_owned())?
+    receiver
+        .await
+        .map_err(io::Error::other)
+        .during(|| "wait for a thread".to_owned())?
 }
 
 /// Runs a netlink conversation in the namespace bound at `path`, or in the caller's when `None`.
@@ -45,7 +48,8 @@ where
             .build()
             .during(|| "start a runtime".to_owned())?;
         runtime.block_on(async {
-            let (connection, handle, _) = rtnetlink::new_connection().during(|| "open netlink".to_owned())?;
+            let (connection, handle, _) =
+                rtnetlink::new_connection().during(|| "open netlink".to_owned())?;
             let speaking = tokio::spawn(connection);
             let result = conversation(handle).await;
             speaking.abort();

@@ -51,8 +51,13 @@ impl Inside {
     pub async fn dial(&self, address: SocketAddr) -> Result<TcpStream, NetError> {
         let socket = TcpSocket::from_std_stream(self.open(Transport::Tcp, address).await?.into());
         // Each write goes out at once: what is forwarded has been batched by its sender already.
-        socket.set_nodelay(true).during(|| "set TCP_NODELAY".to_owned())?;
-        socket.connect(address).await.during(|| format!("connect to {address}"))
+        socket
+            .set_nodelay(true)
+            .during(|| "set TCP_NODELAY".to_owned())?;
+        socket
+            .connect(address)
+            .await
+            .during(|| format!("connect to {address}"))
     }
 
     /// Listens at an address inside.

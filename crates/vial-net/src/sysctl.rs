@@ -36,17 +36,25 @@ const NODE: [&str; 7] = [
 
 /// Sets up the calling thread's namespace as a sandbox's own.
 pub(crate) fn sandbox() -> Result<(), NetError> {
-    NO_DAD.iter().chain(&SANDBOX).try_for_each(|setting| write(setting))
+    NO_DAD
+        .iter()
+        .chain(&SANDBOX)
+        .try_for_each(|setting| write(setting))
 }
 
 /// Sets up the calling thread's namespace as a node's.
 pub(crate) fn node() -> Result<(), NetError> {
-    NO_DAD.iter().chain(&NODE).try_for_each(|setting| write(setting))
+    NO_DAD
+        .iter()
+        .chain(&NODE)
+        .try_for_each(|setting| write(setting))
 }
 
 /// Writes `path=value`; a setting this kernel does not have (no IPv6, no br_netfilter) is left out.
 fn write(setting: &str) -> Result<(), NetError> {
-    let Some((name, value)) = setting.split_once('=') else { return Ok(()) };
+    let Some((name, value)) = setting.split_once('=') else {
+        return Ok(());
+    };
     let path = Path::new("/proc/sys/net").join(name);
     if !path.exists() {
         return Ok(());

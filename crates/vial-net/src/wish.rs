@@ -58,7 +58,10 @@ pub struct Difference<T> {
 
 /// How to get from `have` to `want`.
 pub fn difference<T: Ord + Copy>(have: &BTreeSet<T>, want: &BTreeSet<T>) -> Difference<T> {
-    Difference { remove: have.difference(want).copied().collect(), add: want.difference(have).copied().collect() }
+    Difference {
+        remove: have.difference(want).copied().collect(),
+        add: want.difference(have).copied().collect(),
+    }
 }
 
 /// Addresses the kernel gives an interface by itself.
@@ -70,7 +73,11 @@ pub fn is_kernels_own(address: IpAddr) -> bool {
 /// too long for an interface (15 bytes, IFNAMSIZ).
 pub fn port_name(node: &str) -> String {
     let name = format!("v-{node}");
-    if name.len() <= 15 { name } else { format!("v-{:013x}", digest(node) >> 12) }
+    if name.len() <= 15 {
+        name
+    } else {
+        format!("v-{:013x}", digest(node) >> 12)
+    }
 }
 
 /// A hardware address for a name: always the same one, locally administered, unicast (IEEE 802c).
@@ -81,7 +88,9 @@ pub fn mac_of(name: &str) -> [u8; 6] {
 
 /// FNV-1a, 64 bits: stable over versions, which the standard hasher does not promise.
 fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -92,7 +101,13 @@ mod tests {
     fn only_the_difference_is_touched() {
         let have = BTreeSet::from([1, 2]);
         let want = BTreeSet::from([2, 3]);
-        assert_eq!(difference(&have, &want), Difference { remove: vec![1], add: vec![3] });
+        assert_eq!(
+            difference(&have, &want),
+            Difference {
+                remove: vec![1],
+                add: vec![3]
+            }
+        );
     }
 
     #[test]
@@ -113,6 +128,9 @@ mod tests {
     #[test]
     fn link_local_addresses_belong_to_the_kernel() {
         assert!(is_kernels_own("fe80::1".parse().unwrap()));
-        assert!(!is_kernels_own("fd89::1".parse().unwrap()) && !is_kernels_own("10.0.0.1".parse().unwrap()));
+        assert!(
+            !is_kernels_own("fd89::1".parse().unwrap())
+                && !is_kernels_own("10.0.0.1".parse().unwrap())
+        );
     }
 }

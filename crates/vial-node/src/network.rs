@@ -14,7 +14,10 @@ use vial_rpc::{NetworkSpec, NodeLink};
 /// `INVALID_ARGUMENT`, naming what is wrong.
 pub(crate) fn wish(spec: &NetworkSpec) -> Result<Network, Status> {
     if spec.bridge.is_empty() || spec.bridge.len() > 15 {
-        return Err(Status::invalid_argument(format!("{:?} cannot name a bridge (1 to 15 bytes)", spec.bridge)));
+        return Err(Status::invalid_argument(format!(
+            "{:?} cannot name a bridge (1 to 15 bytes)",
+            spec.bridge
+        )));
     }
     Ok(Network {
         bridge: spec.bridge.clone(),
@@ -29,9 +32,15 @@ fn node(link: &NodeLink) -> Result<Node, Status> {
     let mac = if link.mac.is_empty() {
         mac_of(&link.node)
     } else {
-        mac(&link.mac).ok_or_else(|| Status::invalid_argument(format!("{:?} is no hardware address", link.mac)))?
+        mac(&link.mac).ok_or_else(|| {
+            Status::invalid_argument(format!("{:?} is no hardware address", link.mac))
+        })?
     };
-    Ok(Node { name: link.node.clone(), mac, interface: interface(&link.addresses, &link.routes)? })
+    Ok(Node {
+        name: link.node.clone(),
+        mac,
+        interface: interface(&link.addresses, &link.routes)?,
+    })
 }
 
 /// A name that becomes a file or directory must be one path component.
@@ -45,20 +54,34 @@ pub(crate) fn check_name(name: &str) -> Result<(), Status> {
 
 fn interface(addresses: &[String], routes: &[vial_rpc::Route]) -> Result<Interface, Status> {
     let network = |text: &str| {
-        text.parse::<IpNet>().map_err(|_| Status::invalid_argument(format!("{text:?} is no address with a prefix")))
+        text.parse::<IpNet>()
+            .map_err(|_| Status::invalid_argument(format!("{text:?} is no address with a prefix")))
     };
-    let addresses: BTreeSet<IpNet> = addresses.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+    let addresses: BTreeSet<IpNet> = addresses
+        .iter()
+        .map(|text| network(text))
+        .collect::<Result<_, _>>()?;
     let mut wanted = BTreeSet::new();
     for route in routes {
         let gateway = route.gateway.parse();
-        let gateway = gateway.map_err(|_| Status::invalid_argument(format!("{:?} is no gateway", route.gateway)))?;
-        wanted.insert(Route { destination: network(&route.destination)?.trunc(), gateway });
+        let gateway = gateway
+            .map_err(|_| Status::invalid_argument(format!("{:?} is no gateway", route.gateway)))?;
+        wanted.insert(Route {
+            destination: network(&route.destination)?.trunc(),
+            gateway,
+        });
     }
-    Ok(Interface { addresses, routes: wanted })
+    Ok(Interface {
+        addresses,
+        routes: wanted,
+    })
 }
 
 fn mac(text: &str) -> Option<[u8; 6]> {
-    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
     bytes?.try_into().ok()
 }
 
@@ -71,13 +94,29 @@ mod tests {
         let spec = NetworkSpec {
             bridge: "mgmt".into(),
             addresses: vec!["10.89.0.1/24".into(), "fd89::1/64".into()],
-            nodes: vec![NodeLink { node: "w-1".into(), mac: "02:00:00:00:00:0a".into(), ..NodeLink::default() }],
-            routes: vec![vial_rpc::Route { destination: "10.244.1.7/24".into(), gateway: "10.89.0.3".into() }],
+            nodes: vec![NodeLink {
+                node: "w-1".into(),
+                mac: "02:00:00:00:00:0a".into(),
+                ..NodeLink::default()
+            }],
+            routes: vec![vial_rpc::Route {
+                destination: "10.244.1.7/24".into(),
+                gateway: "10.89.0.3".into(),
+            }],
             mtu: 0,
         };
         let network = wish(&spec).unwrap();
         assert_eq!(network.nodes[0].mac, [2, 0, 0, 0, 0, 10]);
-        assert_eq!(network.interface.routes.first().unwrap().destination.to_string(), "10.244.1.0/24");
+        assert_eq!(
+            network
+                .interface
+                .routes
+                .first()
+                .unwrap()
+                .destination
+                .to_string(),
+            "10.244.1.0/24"
+        );
         assert_eq!(network.mtu, None);
     }
 
@@ -85,10 +124,19 @@ mod tests {
     fn bad_input_is_named() {
         let spec = |node: &str, address: &str| NetworkSpec {
             bridge: "mgmt".into(),
-            nodes: vec![NodeLink { node: node.into(), addresses: vec![address.into()], ..NodeLink::default() }],
+            nodes: vec![NodeLink {
+                node: node.into(),
+                addresses: vec![address.into()],
+                ..NodeLink::default()
+            }],
             ..NetworkSpec::default()
         };
-        assert!(wish(&spec("w-1", "10.0.0.1")).unwrap_err().message().contains("10.0.0.1"));
+        assert!(
+            wish(&spec("w-1", "10.0.0.1"))
+                .unwrap_err()
+                .message()
+                .contains("10.0.0.1")
+        );
         for name in ["", "..", "a/b", "/x", "x/"] {
             assert!(wish(&spec(name, "10.0.0.1/8")).is_err(), "{name:?}");
         }

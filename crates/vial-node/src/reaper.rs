@@ -36,7 +36,11 @@ impl Reaper {
         loop {
             match process::reap() {
                 Ok(Some(ended)) => {
-                    let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&ended.pid);
+                    let asked = self
+                        .asked
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&ended.pid);
                     if let Some(sender) = asked {
                         // Whoever asked may have lost interest.
                         let _ = sender.send(ended.code);
@@ -52,7 +56,10 @@ impl Reaper {
     /// taken yet: ask before it can end.
     pub(crate) fn exit_of(&self, pid: i32) -> oneshot::Receiver<i32> {
         let (sender, receiver) = oneshot::channel();
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, sender);
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(pid, sender);
         receiver
     }
 }

@@ -42,7 +42,9 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// Tells on what is stdout now; out of the way of the few descriptors that are placed for a next program.
     pub(crate) fn on_stdout() -> Result<Self, SysError> {
-        Ok(Self { pipe: File::from(process::move_above(std::io::stdout(), 9)?) })
+        Ok(Self {
+            pipe: File::from(process::move_above(std::io::stdout(), 9)?),
+        })
     }
 
     /// Tells; nobody who listens any more is fine.
@@ -70,7 +72,10 @@ mod tests {
     fn lines_and_an_agents_byte_are_understood() {
         assert_eq!(Report::parse("pid 42\n"), Report::Pid(42));
         assert_eq!(Report::parse("ready\n"), Report::Ready);
-        assert_eq!(Report::parse("error mount x: no\n"), Report::Error("mount x: no".into()));
+        assert_eq!(
+            Report::parse("error mount x: no\n"),
+            Report::Error("mount x: no".into())
+        );
         for byte in ["1", "\n", "\0"] {
             assert_eq!(Report::parse(byte), Report::Ready);
         }

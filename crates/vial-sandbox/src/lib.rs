@@ -65,9 +65,15 @@ pub struct SandboxError {
 /// Makes and finds sandboxes of one kind.
 pub trait Maker: Send + Sync {
     /// Makes a sandbox; on failure nothing of it is left.
-    fn make<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, SandboxError>>;
+    fn make<'a>(
+        &'a self,
+        spec: &'a SandboxSpec,
+    ) -> BoxFuture<'a, Result<Box<dyn Sandbox>, SandboxError>>;
     /// Finds the living sandbox of an earlier [`make`](Maker::make), also from another process; `None` when its first process is gone.
-    fn find<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Option<Box<dyn Sandbox>>, SandboxError>>;
+    fn find<'a>(
+        &'a self,
+        spec: &'a SandboxSpec,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Sandbox>>, SandboxError>>;
     /// Removes what the kernel does not clean up by itself once the first process is gone (cgroup directories, pid file); idempotent.
     fn sweep<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<(), SandboxError>>;
 }

@@ -16,7 +16,10 @@ pub struct SysError {
 impl SysError {
     /// An error of our own making, without a system call behind it.
     pub fn other(operation: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { operation: operation.into(), source: io::Error::other(why.into()) }
+        Self {
+            operation: operation.into(),
+            source: io::Error::other(why.into()),
+        }
     }
 
     /// The whole chain on one line, for places where only a text can go: "mount tmpfs on /run: Permission denied".
@@ -36,6 +39,9 @@ pub trait During<T> {
 
 impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     fn during(self, operation: impl FnOnce() -> String) -> Result<T, SysError> {
-        self.map_err(|source| SysError { operation: operation(), source: source.into() })
+        self.map_err(|source| SysError {
+            operation: operation(),
+            source: source.into(),
+        })
     }
 }

@@ -34,8 +34,13 @@ impl Identity {
         let start_time = start_time(&stat)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in its stat"))
             .during(operation)?;
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").during(operation)?;
-        Ok(Self { pid, start_time, boot_id: boot_id.trim().to_owned() })
+        let boot_id =
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").during(operation)?;
+        Ok(Self {
+            pid,
+            start_time,
+            boot_id: boot_id.trim().to_owned(),
+        })
     }
 
     /// Opens the process if it is alive.
@@ -63,7 +68,12 @@ impl Identity {
 
 /// Field 22. The second field, the command, is in parentheses and may hold anything, spaces and parentheses too.
 fn start_time(stat: &str) -> Option<u64> {
-    stat.rsplit_once(") ")?.1.split(' ').nth(22 - 3)?.parse().ok()
+    stat.rsplit_once(") ")?
+        .1
+        .split(' ')
+        .nth(22 - 3)?
+        .parse()
+        .ok()
 }
 
 /// A pidfd: one process, which cannot become another one.
@@ -79,8 +89,14 @@ impl Process {
     /// When there is none.
     pub fn open(pid: u32) -> Result<Self, SysError> {
         let operation = || format!("open process {pid}");
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH).during(operation)?;
-        Ok(Self { fd: rustix::process::pidfd_open(raw, PidfdFlags::NONBLOCK).during(operation)? })
+        let raw = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(rustix::io::Errno::SRCH)
+            .during(operation)?;
+        Ok(Self {
+            fd: rustix::process::pidfd_open(raw, PidfdFlags::NONBLOCK).during(operation)?,
+        })
     }
 
     /// Sends SIGKILL; fine when it has ended already.
@@ -111,7 +127,10 @@ impl Process {
     /// # Errors
     /// Never in practice.
     pub fn has_ended(&self) -> Result<bool, SysError> {
-        self.poll(Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
+        self.poll(Some(&rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }))
     }
 
     /// Blocks until it has ended. For a PID 1 of a pid namespace this means that nothing in that namespace lives on:
@@ -138,7 +157,9 @@ impl Process {
     /// # Errors
     /// When there are too many descriptors.
     pub fn duplicate(&self) -> Result<OwnedFd, SysError> {
-        self.fd.try_clone().during(|| "duplicate a pidfd".to_owned())
+        self.fd
+            .try_clone()
+            .during(|| "duplicate a pidfd".to_owned())
     }
 }
 
@@ -163,19 +184,41 @@ mod tests {
     fn a_living_process_is_found_and_a_reused_pid_is_not() {
         let me = Identity::of(std::process::id()).unwrap();
         assert!(me.open().unwrap().is_some());
-        assert!(Identity { start_time: me.start_time + 1, ..me.clone() }.open().unwrap().is_none());
-        assert!(Identity { boot_id: "another".into(), ..me }.open().unwrap().is_none());
+        assert!(
+            Identity {
+                start_time: me.start_time + 1,
+                ..me.clone()
+            }
+            .open()
+            .unwrap()
+            .is_none()
+        );
+        assert!(
+            Identity {
+                boot_id: "another".into(),
+                ..me
+            }
+            .open()
+            .unwrap()
+            .is_none()
+        );
     }
 
     #[test]
     fn an_ended_process_is_gone_even_before_it_is_reaped() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
         let identity = Identity::of(child.id()).unwrap();
         let process = identity.open().unwrap().unwrap();
         assert!(!process.has_ended().unwrap());
         process.kill().unwrap();
         process.wait().unwrap();
-        assert!(identity.open().unwrap().is_none(), "a zombie counts as gone");
+        assert!(
+            identity.open().unwrap().is_none(),
+            "a zombie counts as gone"
+        );
         child.wait().unwrap();
         process.kill().unwrap();
     }

@@ -2,7 +2,10 @@
 //!
 //! Each module wraps one kernel interface and knows nothing of clusters. What is decided (cgroup layouts) is pure and
 //! apart from what is done.
-#![expect(unsafe_code, reason = "the one place where the kernel's interfaces are wrapped; each block says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "the one place where the kernel's interfaces are wrapped; each block says why it is sound"
+)]
 
 pub mod cgroup;
 pub mod chroot;

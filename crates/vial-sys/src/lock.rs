@@ -19,7 +19,7 @@ impl Lock {
     /// # Errors
     /// When the file cannot be made.
     pub fn take(path: &Path) -> Result<Self, SysError> {
-        Self::lock(path, FlockOperation::LockExclusive)
+        Self::open(path, FlockOperation::LockExclusive)
             .during(|| format!("lock {}", path.display()))
     }
 
@@ -28,15 +28,19 @@ impl Lock {
     /// # Errors
     /// When the file cannot be made.
     pub fn try_take(path: &Path) -> Result<Option<Self>, SysError> {
-        match Self::lock(path, FlockOperation::NonBlockingLockExclusive) {
+        match Self::open(path, FlockOperation::NonBlockingLockExclusive) {
             Ok(lock) => Ok(Some(lock)),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error).during(|| format!("lock {}", path.display())),
         }
     }
 
-    fn lock(path: &Path, operation: FlockOperation) -> std::io::Result<Self> {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    fn open(path: &Path, operation: FlockOperation) -> std::io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
         loop {
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => return Ok(Self { _file: file }),

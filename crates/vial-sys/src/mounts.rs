@@ -13,7 +13,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType};
-use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
 
 use crate::{During, SysError};
 
@@ -33,10 +35,15 @@ impl Tree {
     /// When `source` does not exist or is in a mount that cannot be bound.
     pub fn take(source: &Path) -> Result<Self, SysError> {
         let operation = || format!("take the mount tree {}", source.display());
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
         let fd = rustix::mount::open_tree(CWD, source, flags).during(operation)?;
         let stat = rustix::fs::fstat(&fd).during(operation)?;
-        Ok(Self { fd, file_type: FileType::from_raw_mode(stat.st_mode) })
+        Ok(Self {
+            fd,
+            file_type: FileType::from_raw_mode(stat.st_mode),
+        })
     }
 
     /// Makes every mount of the tree read-only; the place it was taken from is left as it is.
@@ -44,7 +51,8 @@ impl Tree {
     /// # Errors
     /// When the kernel lacks mount_setattr(2) (before Linux 5.12).
     pub fn read_only(self) -> Result<Self, SysError> {
-        set_attributes(&self.fd, "", libc::MOUNT_ATTR_RDONLY, 0, true).during(|| "make a mount tree read-only".to_owned())?;
+        set_attributes(&self.fd, "", libc::MOUNT_ATTR_RDONLY, 0, true)
+            .during(|| "make a mount tree read-only".to_owned())?;
         Ok(self)
     }
 
@@ -59,7 +67,14 @@ impl Tree {
         } else {
             make_file(target)?;
         }
-        rustix::mount::move_mount(&self.fd, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).during(operation)
+        rustix::mount::move_mount(
+            &self.fd,
+            "",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .during(operation)
     }
 }
 
@@ -68,7 +83,11 @@ impl Tree {
 /// # Errors
 /// When something else is in the way, or the file system is read-only.
 pub fn make_directory(path: &Path) -> Result<(), SysError> {
-    DirBuilder::new().recursive(true).mode(0o755).create(path).during(|| format!("make the directory {}", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .during(|| format!("make the directory {}", path.display()))
 }
 
 /// Makes an empty file and its parents, unless something that is no directory is there already.
@@ -81,7 +100,9 @@ pub fn make_file(path: &Path) -> Result<(), SysError> {
     }
     match path.metadata() {
         Ok(found) if !found.is_dir() => Ok(()),
-        _ => File::create(path).map(drop).during(|| format!("make the file {}", path.display())),
+        _ => File::create(path)
+            .map(drop)
+            .during(|| format!("make the file {}", path.display())),
     }
 }
 
@@ -92,7 +113,9 @@ pub fn make_file(path: &Path) -> Result<(), SysError> {
 pub fn mount(kind: &str, target: &Path, flags: MountFlags, data: &str) -> Result<(), SysError> {
     make_directory(target)?;
     let operation = || format!("mount {kind} on {} ({data})", target.display());
-    let options = CString::new(data).map_err(std::io::Error::from).during(operation)?;
+    let options = CString::new(data)
+        .map_err(std::io::Error::from)
+        .during(operation)?;
     rustix::mount::mount(kind, target, kind, flags, options.as_c_str()).during(operation)
 }
 
@@ -109,10 +132,16 @@ pub fn tmpfs(target: &Path, flags: MountFlags, mode: &str) -> Result<(), SysErro
 /// # Errors
 /// When nothing is mounted there.
 pub fn set_read_only(target: &Path, read_only: bool) -> Result<(), SysError> {
-    let (set, clear) =
-        if read_only { (libc::MOUNT_ATTR_RDONLY, 0) } else { (0, libc::MOUNT_ATTR_RDONLY) };
+    let (set, clear) = if read_only {
+        (libc::MOUNT_ATTR_RDONLY, 0)
+    } else {
+        (0, libc::MOUNT_ATTR_RDONLY)
+    };
     let operation = || format!("change the attributes of the mount {}", target.display());
-    let path = target.to_str().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput)).during(operation)?;
+    let path = target
+        .to_str()
+        .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))
+        .during(operation)?;
     set_attributes(CWD, path, set, clear, false).during(operation)
 }
 
@@ -121,8 +150,11 @@ pub fn set_read_only(target: &Path, read_only: bool) -> Result<(), SysError> {
 /// # Errors
 /// Without privilege.
 pub fn make_private() -> Result<(), SysError> {
-    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .during(|| "make all mounts private".to_owned())
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+    )
+    .during(|| "make all mounts private".to_owned())
 }
 
 /// What is mounted below `/` shows up in copies of the tree that are made from now on (mount_namespaces(7): a peer
@@ -131,8 +163,11 @@ pub fn make_private() -> Result<(), SysError> {
 /// # Errors
 /// Without privilege.
 pub fn make_shared() -> Result<(), SysError> {
-    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::SHARED)
-        .during(|| "make all mounts shared".to_owned())
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::REC | MountPropagationFlags::SHARED,
+    )
+    .during(|| "make all mounts shared".to_owned())
 }
 
 /// Makes `new_root`, a mount point, the root of this mount namespace, and lets go of all that was mounted before.
@@ -153,7 +188,8 @@ pub fn pivot(new_root: &Path) -> Result<(), SysError> {
 /// # Errors
 /// When nothing is mounted there.
 pub fn detach(target: &Path) -> Result<(), SysError> {
-    rustix::mount::unmount(target, UnmountFlags::DETACH).during(|| format!("unmount {}", target.display()))
+    rustix::mount::unmount(target, UnmountFlags::DETACH)
+        .during(|| format!("unmount {}", target.display()))
 }
 
 /// Mounts an overlay (kernel: Documentation/filesystems/overlayfs.rst) at `target`: `lower` from the topmost on,
@@ -161,8 +197,21 @@ pub fn detach(target: &Path) -> Result<(), SysError> {
 ///
 /// # Errors
 /// When the kernel refuses, for example an `upper` on an overlay.
-pub fn overlay(target: &Path, lower: &[impl AsRef<Path>], upper: &Path, work: &Path, scratch: &Path) -> Result<(), SysError> {
-    let operation = || format!("mount overlay on {} ({} layers, upper {})", target.display(), lower.len(), upper.display());
+pub fn overlay(
+    target: &Path,
+    lower: &[impl AsRef<Path>],
+    upper: &Path,
+    work: &Path,
+    scratch: &Path,
+) -> Result<(), SysError> {
+    let operation = || {
+        format!(
+            "mount overlay on {} ({} layers, upper {})",
+            target.display(),
+            lower.len(),
+            upper.display()
+        )
+    };
     make_directory(target)?;
     // The options must fit in one page, and `:`, `,` and `\` in them would need escapes: short symbolic links on a
     // tmpfs of our own spare both.
@@ -171,24 +220,45 @@ pub fn overlay(target: &Path, lower: &[impl AsRef<Path>], upper: &Path, work: &P
         rustix::process::chdir(scratch).during(operation)?;
         let mut names = Vec::with_capacity(lower.len());
         for (number, layer) in lower.iter().enumerate() {
-            layer.as_ref().metadata().during(|| format!("find the layer {}", layer.as_ref().display()))?;
+            layer
+                .as_ref()
+                .metadata()
+                .during(|| format!("find the layer {}", layer.as_ref().display()))?;
             std::os::unix::fs::symlink(layer.as_ref(), number.to_string()).during(operation)?;
             names.push(number.to_string());
         }
         std::os::unix::fs::symlink(upper, "u").during(operation)?;
         std::os::unix::fs::symlink(work, "w").during(operation)?;
         let data = format!("lowerdir={},upperdir=u,workdir=w", names.join(":"));
-        mount("overlay", target, MountFlags::empty(), &data).map_err(|error| SysError { operation: operation(), ..error })
+        mount("overlay", target, MountFlags::empty(), &data).map_err(|error| SysError {
+            operation: operation(),
+            ..error
+        })
     })();
     let back = rustix::process::chdir("/").during(operation);
     detach(scratch)?;
     result.and(back)
 }
 
-fn set_attributes(fd: impl AsFd, path: &str, set: u64, clear: u64, recursive: bool) -> std::io::Result<()> {
+fn set_attributes(
+    fd: impl AsFd,
+    path: &str,
+    set: u64,
+    clear: u64,
+    recursive: bool,
+) -> std::io::Result<()> {
     let path = CString::new(Path::new(path).as_os_str().as_bytes())?;
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
-    let mut flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let mut flags = if path.is_empty() {
+        libc::AT_EMPTY_PATH
+    } else {
+        0
+    };
     if recursive {
         flags |= libc::AT_RECURSIVE;
     }
@@ -204,5 +274,9 @@ fn set_attributes(fd: impl AsFd, path: &str, set: u64, clear: u64, recursive: bo
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
 }

@@ -20,7 +20,8 @@ use crate::{During, SysError};
 pub fn unshare(kinds: UnshareFlags) -> Result<(), SysError> {
     // SAFETY: unsafe in rustix because of `CLONE_FILES` alone, which would give other threads' descriptors a second
     // owner; it is taken out here.
-    unsafe { rustix::thread::unshare_unsafe(kinds - UnshareFlags::FILES) }.during(|| "unshare namespaces".to_owned())
+    unsafe { rustix::thread::unshare_unsafe(kinds - UnshareFlags::FILES) }
+        .during(|| "unshare namespaces".to_owned())
 }
 
 /// Moves the calling thread into the network namespace bound at `path` (`/run/netns/w-1`).
@@ -29,8 +30,12 @@ pub fn unshare(kinds: UnshareFlags) -> Result<(), SysError> {
 /// When there is none, or without privilege.
 pub fn enter_network_at(path: &Path) -> Result<(), SysError> {
     let operation = || format!("enter the network namespace {}", path.display());
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during(operation)?;
-    enter_network(fd.as_fd()).map_err(|error| SysError { operation: operation(), source: error.source })
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .during(operation)?;
+    enter_network(fd.as_fd()).map_err(|error| SysError {
+        operation: operation(),
+        source: error.source,
+    })
 }
 
 /// Moves the calling thread into the network namespace behind a descriptor of `/proc/PID/ns/net` or of a bind of it.

@@ -20,9 +20,14 @@ pub enum Fork {
 /// # Errors
 /// When other threads run: the child would inherit their locks without them. Else when the kernel refuses.
 pub fn fork() -> Result<Fork, SysError> {
-    let threads = std::fs::read_dir("/proc/self/task").during(|| "count the threads before a fork".to_owned())?.count();
+    let threads = std::fs::read_dir("/proc/self/task")
+        .during(|| "count the threads before a fork".to_owned())?
+        .count();
     if threads != 1 {
-        return Err(SysError::other("fork", format!("{threads} threads run, one was expected")));
+        return Err(SysError::other(
+            "fork",
+            format!("{threads} threads run, one was expected"),
+        ));
     }
     // SAFETY: only this thread exists (just counted, and only this thread could start another), so the child has every
     // lock and allocator state whole and may go on as an ordinary process.
@@ -47,7 +52,8 @@ pub fn close_inherited(first: u32) -> Result<(), SysError> {
 /// # Errors
 /// When the kernel lacks `CLOSE_RANGE_CLOEXEC` (before Linux 5.11).
 pub fn close_on_exec(first: u32) -> Result<(), SysError> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC).during(|| "mark descriptors close-on-exec".to_owned())
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+        .during(|| "mark descriptors close-on-exec".to_owned())
 }
 
 fn close_range(first: u32, flags: u32) -> std::io::Result<()> {
@@ -67,7 +73,9 @@ pub fn place(fd: impl AsFd, number: i32) -> Result<(), SysError> {
     // SAFETY: two integers; `number` is one of 0 to 2, or meant for the program that is exec'ed next: the callers keep
     // no owner of it in this process ([`move_above`] takes those out of the way that could be there).
     match unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) } {
-        -1 => Err(std::io::Error::last_os_error()).during(|| format!("put a descriptor at {number}")),
+        -1 => {
+            Err(std::io::Error::last_os_error()).during(|| format!("put a descriptor at {number}"))
+        }
         _ => Ok(()),
     }
 }
@@ -77,7 +85,8 @@ pub fn place(fd: impl AsFd, number: i32) -> Result<(), SysError> {
 /// # Errors
 /// When there are too many descriptors.
 pub fn move_above(fd: impl AsFd, above: i32) -> Result<OwnedFd, SysError> {
-    rustix::io::fcntl_dupfd_cloexec(fd, above + 1).during(|| format!("copy a descriptor above {above}"))
+    rustix::io::fcntl_dupfd_cloexec(fd, above + 1)
+        .during(|| format!("copy a descriptor above {above}"))
 }
 
 /// How a process ended.
@@ -96,8 +105,13 @@ pub struct Ended {
 pub fn reap() -> Result<Option<Ended>, SysError> {
     match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
         Ok(Some((pid, status))) => {
-            let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-            Ok(Some(Ended { pid: pid.as_raw_nonzero().get(), code: code.unwrap_or(255) }))
+            let code = status
+                .exit_status()
+                .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            Ok(Some(Ended {
+                pid: pid.as_raw_nonzero().get(),
+                code: code.unwrap_or(255),
+            }))
         }
         Ok(None) | Err(rustix::io::Errno::CHILD) => Ok(None),
         Err(errno) => Err(errno).during(|| "wait for children".to_owned()),
@@ -110,7 +124,9 @@ pub fn reap() -> Result<Option<Ended>, SysError> {
 /// When it is not a child.
 pub fn wait(pid: i32) -> Result<(), SysError> {
     let operation = || format!("wait for process {pid}");
-    let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::INVAL).during(operation)?;
+    let pid = Pid::from_raw(pid)
+        .ok_or(rustix::io::Errno::INVAL)
+        .during(operation)?;
     rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).during(operation)?;
     Ok(())
 }
@@ -128,7 +144,9 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), SysError> {
 /// # Errors
 /// When it leads a process group already.
 pub fn new_session() -> Result<(), SysError> {
-    rustix::process::setsid().map(drop).during(|| "start a session".to_owned())
+    rustix::process::setsid()
+        .map(drop)
+        .during(|| "start a session".to_owned())
 }
 
 /// Sets the host name of the UTS namespace.
@@ -147,6 +165,10 @@ mod tests {
     fn fork_refuses_beside_other_threads() {
         // The test harness itself runs several.
         let error = fork().unwrap_err();
-        assert!(error.line().contains("one was expected"), "{}", error.line());
+        assert!(
+            error.line().contains("one was expected"),
+            "{}",
+            error.line()
+        );
     }
 }

@@ -22,15 +22,21 @@ pub enum Transport {
 /// # Errors
 /// When there are too many descriptors, or the kernel has no such family.
 pub fn open(transport: Transport, ipv6: bool) -> Result<OwnedFd, SysError> {
-    let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    let family = if ipv6 {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
     let (kind, protocol) = match transport {
         Transport::Tcp => (SocketType::STREAM, ipproto::TCP),
         Transport::Udp => (SocketType::DGRAM, ipproto::UDP),
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, kind, flags, Some(protocol)).during(|| "open a socket".to_owned())?;
+    let socket = rustix::net::socket_with(family, kind, flags, Some(protocol))
+        .during(|| "open a socket".to_owned())?;
     if ipv6 {
-        rustix::net::sockopt::set_ipv6_v6only(&socket, true).during(|| "set IPV6_V6ONLY".to_owned())?;
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)
+            .during(|| "set IPV6_V6ONLY".to_owned())?;
     }
     Ok(socket)
 }

@@ -30,8 +30,10 @@ pub fn clone(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).during(|| format!("make the directory {}", parent.display()))?;
     }
-    let result = clone_directory(source, &aside, copy)
-        .and_then(|()| fs::rename(&aside, target).during(|| format!("rename {} to {}", aside.display(), target.display())));
+    let result = clone_directory(source, &aside, copy).and_then(|()| {
+        fs::rename(&aside, target)
+            .during(|| format!("rename {} to {}", aside.display(), target.display()))
+    });
     if result.is_err() {
         // The first error is the one to tell; what stays is removed by the next run.
         let _ = remove(&aside);
@@ -47,12 +49,18 @@ fn aside(target: &Path) -> PathBuf {
 
 fn remove(path: &Path) -> Result<(), SysError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during(|| format!("remove {}", path.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).during(|| format!("remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }
 
-fn clone_directory(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<(), SysError> {
+fn clone_directory(
+    source: &Path,
+    target: &Path,
+    copy: &[impl AsRef<Path>],
+) -> Result<(), SysError> {
     let operation = || format!("clone the directory {}", source.display());
     fs::create_dir(target).during(operation)?;
     for entry in fs::read_dir(source).during(operation)? {
@@ -82,7 +90,11 @@ fn link(from: &Path, to: &Path, regular: bool) -> Result<(), SysError> {
 fn copy_file(from: &Path, to: &Path) -> Result<(), SysError> {
     let operation = || format!("copy {} to {}", from.display(), to.display());
     let mut reader = File::open(from).during(operation)?;
-    let mut writer = File::options().write(true).create_new(true).open(to).during(operation)?;
+    let mut writer = File::options()
+        .write(true)
+        .create_new(true)
+        .open(to)
+        .during(operation)?;
     io::copy(&mut reader, &mut writer).during(operation)?;
     copy_attributes(from, to)
 }
@@ -96,9 +108,13 @@ pub fn copy_attributes(from: &Path, to: &Path) -> Result<(), SysError> {
     let metadata = from.symlink_metadata().during(operation)?;
     // Changing the owner clears set-uid bits and security.capability: it comes first.
     chown(to, Some(metadata.uid()), Some(metadata.gid())).during(operation)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777)).during(operation)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+        .during(operation)?;
     copy_xattrs(from, to).during(operation)?;
-    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let time = |seconds, nanoseconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
     let times = Timestamps {
         last_access: time(metadata.atime(), metadata.atime_nsec()),
         last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
@@ -115,7 +131,10 @@ fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
     };
     names.truncate(length);
     let mut value = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         value.resize(65_536, 0);
         let length = rustix::fs::lgetxattr(from, name, value.as_mut_slice())?;
         rustix::fs::lsetxattr(to, name, &value[..length], XattrFlags::empty())?;
@@ -135,7 +154,13 @@ mod tests {
         fs::write(source.join("db/meta.db"), "state").unwrap();
         fs::write(source.join("blobs/a"), "blob").unwrap();
         symlink("a", source.join("blobs/link")).unwrap();
-        rustix::fs::lsetxattr(&source.join("blobs"), "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+        rustix::fs::lsetxattr(
+            source.join("blobs"),
+            "trusted.overlay.opaque",
+            b"y",
+            XattrFlags::empty(),
+        )
+        .unwrap();
         chown(source.join("blobs"), Some(7), Some(8)).unwrap();
         fs::set_permissions(source.join("blobs"), fs::Permissions::from_mode(0o2551)).unwrap();
         source
@@ -148,14 +173,37 @@ mod tests {
         let target = dir.path().join("deep/target");
         clone(&source, &target, &["meta.db"]).unwrap();
         let inode = |path: &Path| path.symlink_metadata().unwrap().ino();
-        assert_eq!(inode(&source.join("blobs/a")), inode(&target.join("blobs/a")));
-        assert_ne!(inode(&source.join("db/meta.db")), inode(&target.join("db/meta.db")));
-        assert_eq!(fs::read_to_string(target.join("db/meta.db")).unwrap(), "state");
-        assert_eq!(fs::read_link(target.join("blobs/link")).unwrap(), Path::new("a"));
-        let (old, new) = (source.join("blobs").metadata().unwrap(), target.join("blobs").metadata().unwrap());
-        assert_eq!((new.uid(), new.gid(), new.mode(), new.mtime_nsec()), (7, 8, old.mode(), old.mtime_nsec()));
+        assert_eq!(
+            inode(&source.join("blobs/a")),
+            inode(&target.join("blobs/a"))
+        );
+        assert_ne!(
+            inode(&source.join("db/meta.db")),
+            inode(&target.join("db/meta.db"))
+        );
+        assert_eq!(
+            fs::read_to_string(target.join("db/meta.db")).unwrap(),
+            "state"
+        );
+        assert_eq!(
+            fs::read_link(target.join("blobs/link")).unwrap(),
+            Path::new("a")
+        );
+        let (old, new) = (
+            source.join("blobs").metadata().unwrap(),
+            target.join("blobs").metadata().unwrap(),
+        );
+        assert_eq!(
+            (new.uid(), new.gid(), new.mode(), new.mtime_nsec()),
+            (7, 8, old.mode(), old.mtime_nsec())
+        );
         let mut value = [0; 8];
-        let length = rustix::fs::lgetxattr(&target.join("blobs"), "trusted.overlay.opaque", &mut value[..]).unwrap();
+        let length = rustix::fs::lgetxattr(
+            target.join("blobs"),
+            "trusted.overlay.opaque",
+            &mut value[..],
+        )
+        .unwrap();
         assert_eq!(&value[..length], b"y");
     }
 
@@ -169,13 +217,21 @@ mod tests {
         assert!(!aside(&target).exists() && !target.join("half").exists());
         fs::write(target.join("db/meta.db"), "later").unwrap();
         clone(&source, &target, &["meta.db"]).unwrap();
-        assert_eq!(fs::read_to_string(target.join("db/meta.db")).unwrap(), "later");
+        assert_eq!(
+            fs::read_to_string(target.join("db/meta.db")).unwrap(),
+            "later"
+        );
     }
 
     #[test]
     fn a_failed_clone_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let error = clone(&dir.path().join("missing"), &dir.path().join("target"), &["x"]).unwrap_err();
+        let error = clone(
+            &dir.path().join("missing"),
+            &dir.path().join("target"),
+            &["x"],
+        )
+        .unwrap_err();
         assert!(error.line().contains("missing"), "{}", error.line());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

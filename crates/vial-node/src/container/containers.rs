@@ -35,7 +35,12 @@ struct Container {
 
 impl Containers {
     pub(crate) fn new(reaper: Reaper) -> Self {
-        Self { reaper, known: Mutex::default(), turns: Mutex::default(), events: broadcast::Sender::new(256) }
+        Self {
+            reaper,
+            known: Mutex::default(),
+            turns: Mutex::default(),
+            events: broadcast::Sender::new(256),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, Container>> {
@@ -49,7 +54,10 @@ impl Containers {
 
     /// Those that run, and those that ended by themselves.
     pub(crate) fn list(&self) -> Vec<ContainerStatus> {
-        self.known().values().map(|container| container.status.clone()).collect()
+        self.known()
+            .values()
+            .map(|container| container.status.clone())
+            .collect()
     }
 
     /// Every start and end from now on.
@@ -58,19 +66,29 @@ impl Containers {
     }
 
     /// Starts a container; fine when it runs with this very spec.
-    pub(crate) async fn start(self: &Arc<Self>, spec: ContainerSpec) -> Result<ContainerStatus, Status> {
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        spec: ContainerSpec,
+    ) -> Result<ContainerStatus, Status> {
         let launch = LaunchSpec::of(&spec)?;
         let turn = self.turn(&spec.name);
         let _turn = turn.lock().await;
-        if let Some(running) = self.known().get(&spec.name).filter(|known| known.status.state() == State::Running) {
+        if let Some(running) = self
+            .known()
+            .get(&spec.name)
+            .filter(|known| known.status.state() == State::Running)
+        {
             return if running.spec == spec {
                 Ok(running.status.clone())
             } else {
-                Err(Status::already_exists(format!("container {} runs with another spec", spec.name)))
+                Err(Status::already_exists(format!(
+                    "container {} runs with another spec",
+                    spec.name
+                )))
             };
         }
         let clones = spec.clones.clone();
-        blocking(move || clones.iter().try_for_each(|clone| launch::clone(clone))).await?;
+        blocking(move || clones.iter().try_for_each(launch::clone)).await?;
         let group_name = spec.name.clone();
         let Launched { pid, process, exit } = match launch::launch(&launch, &self.reaper).await {
             Ok(launched) => launched,
@@ -89,7 +107,12 @@ impl Containers {
             since_unix_ms: unix_ms(),
         };
         let (sender, ended) = watch::channel(false);
-        let container = Container { spec, status: status.clone(), process: Arc::new(process), ended };
+        let container = Container {
+            spec,
+            status: status.clone(),
+            process: Arc::new(process),
+            ended,
+        };
         self.known().insert(status.name.clone(), container);
         tracing::info!(container = status.name, pid, "started");
         // Nobody may be watching.
@@ -110,7 +133,9 @@ impl Containers {
             tracing::error!(container = name, "{}", status.message());
         }
         let mut known = self.known();
-        let Some(container) = known.get_mut(&name) else { return };
+        let Some(container) = known.get_mut(&name) else {
+            return;
+        };
         container.status.set_state(State::Ended);
         container.status.pid = 0;
         container.status.exit_code = code;
@@ -124,12 +149,19 @@ impl Containers {
         check_name(name)?;
         let turn = self.turn(name);
         let _turn = turn.lock().await;
-        let found = self.known().get(name).map(|known| (Arc::clone(&known.process), known.ended.clone()));
-        let Some((process, mut ended)) = found else { return Ok(()) };
+        let found = self
+            .known()
+            .get(name)
+            .map(|known| (Arc::clone(&known.process), known.ended.clone()));
+        let Some((process, mut ended)) = found else {
+            return Ok(());
+        };
         if !grace.is_zero() {
             process.terminate().map_err(|error| internal(&error))?;
         }
-        let in_time = tokio::time::timeout(grace, ended.wait_for(|ended| *ended)).await.is_ok();
+        let in_time = tokio::time::timeout(grace, ended.wait_for(|ended| *ended))
+            .await
+            .is_ok();
         if !in_time {
             process.kill().map_err(|error| internal(&error))?;
             // An error means that the waiting task is gone, which happens after it has sent.
@@ -145,7 +177,9 @@ fn internal(error: &SysError) -> Status {
 }
 
 /// Runs what blocks in a thread beside the runtime's.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, SysError> + Send + 'static) -> Result<T, Status> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SysError> + Send + 'static,
+) -> Result<T, Status> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| internal(&error)),
         Err(error) => Err(Status::internal(error.to_string())),

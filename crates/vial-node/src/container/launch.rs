@@ -32,24 +32,41 @@ pub(super) struct Launched {
 
 /// Makes one of the trees a container needs.
 pub(super) fn clone(clone: &TreeClone) -> Result<(), SysError> {
-    tree::clone(Path::new(&clone.source), Path::new(&clone.target), &clone.copy)
+    tree::clone(
+        Path::new(&clone.source),
+        Path::new(&clone.target),
+        &clone.copy,
+    )
 }
 
 /// Launches; on failure no process is left, but the cgroup may be.
 pub(super) async fn launch(spec: &LaunchSpec, reaper: &Reaper) -> Result<Launched, SysError> {
     prepare(spec)?;
-    let log = fs::File::options().create(true).append(true).open(spec.log());
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(spec.log());
     let log = log.during(|| format!("open {}", spec.log().display()))?;
-    let log_start = log.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+    let log_start = log
+        .metadata()
+        .map(|metadata| metadata.len())
+        .unwrap_or_default();
     let operation = || format!("launch container {}", spec.name);
     let mut launcher = Command::new(PROGRAM);
-    launcher.arg0("vial-container").env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+    launcher
+        .arg0("vial-container")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log);
     // Its end is taken by the reaper: it is never waited for here.
     let mut launcher = launcher.spawn().during(operation)?;
     let (Some(mut tell), Some(hear)) = (launcher.stdin.take(), launcher.stdout.take()) else {
         return Err(SysError::other(operation(), "no pipes"));
     };
-    let mut line = serde_json::to_vec(spec).map_err(std::io::Error::from).during(operation)?;
+    let mut line = serde_json::to_vec(spec)
+        .map_err(std::io::Error::from)
+        .during(operation)?;
     line.push(b'\n');
     tell.write_all(&line).during(operation)?;
 
@@ -91,9 +108,17 @@ fn prepare(spec: &LaunchSpec) -> Result<(), SysError> {
 /// What an agent that ended before it was ready said last.
 fn died(spec: &LaunchSpec, log_start: u64) -> String {
     let log = fs::read(spec.log()).unwrap_or_default();
-    let new = log.get(usize::try_from(log_start).unwrap_or(usize::MAX)..).unwrap_or_default();
-    let tail = String::from_utf8_lossy(&new[new.len().saturating_sub(LOG_TAIL)..]).trim().replace('\n', "; ");
-    let tail = if tail.is_empty() { "it said nothing".to_owned() } else { tail };
+    let new = log
+        .get(usize::try_from(log_start).unwrap_or(usize::MAX)..)
+        .unwrap_or_default();
+    let tail = String::from_utf8_lossy(&new[new.len().saturating_sub(LOG_TAIL)..])
+        .trim()
+        .replace('\n', "; ");
+    let tail = if tail.is_empty() {
+        "it said nothing".to_owned()
+    } else {
+        tail
+    };
     format!("it ended before it was ready: {tail}")
 }
 
@@ -104,7 +129,9 @@ struct Listener {
 
 impl Listener {
     fn new(fd: OwnedFd) -> std::io::Result<Self> {
-        Ok(Self { pipe: BufReader::new(pipe::Receiver::from_owned_fd(fd)?) })
+        Ok(Self {
+            pipe: BufReader::new(pipe::Receiver::from_owned_fd(fd)?),
+        })
     }
 
     /// The next one; `None` at the end of the pipe. An agent's single byte is one, whether or not it is a newline.
@@ -121,6 +148,10 @@ impl Listener {
                 break;
             }
         }
-        if line.is_empty() { Ok(None) } else { Ok(Some(Report::parse(&String::from_utf8_lossy(&line)))) }
+        if line.is_empty() {
+            Ok(None)
+        } else {
+            Ok(Some(Report::parse(&String::from_utf8_lossy(&line))))
+        }
     }
 }

@@ -46,7 +46,9 @@ fn launch(reporter: &mut Reporter) -> Result<Option<(LaunchSpec, Layout)>, SysEr
     let mut stdin = std::io::stdin().lock();
     let mut line = String::new();
     stdin.read_line(&mut line).during(operation)?;
-    let spec: LaunchSpec = serde_json::from_str(&line).map_err(std::io::Error::from).during(operation)?;
+    let spec: LaunchSpec = serde_json::from_str(&line)
+        .map_err(std::io::Error::from)
+        .during(operation)?;
     let layout = Layout::detect()?;
     let group = LaunchSpec::group(&spec.name)?;
     // What a killed one of that name may have left.
@@ -61,13 +63,19 @@ fn launch(reporter: &mut Reporter) -> Result<Option<(LaunchSpec, Layout)>, SysEr
             drop(gate);
             reporter.tell(&Report::Pid(pid));
             // Until the first process knows whom to wait for.
-            stdin.read_exact(&mut [0]).during(|| "wait for the first process".to_owned())?;
-            File::from(opener).write_all(b"1").during(|| "open the gate".to_owned())?;
+            stdin
+                .read_exact(&mut [0])
+                .during(|| "wait for the first process".to_owned())?;
+            File::from(opener)
+                .write_all(b"1")
+                .during(|| "open the gate".to_owned())?;
             Ok(None)
         }
         Fork::Child => {
             drop(opener);
-            File::from(gate).read_exact(&mut [0]).during(|| "wait at the gate".to_owned())?;
+            File::from(gate)
+                .read_exact(&mut [0])
+                .during(|| "wait at the gate".to_owned())?;
             group.join()?;
             Ok(Some((spec, layout)))
         }
@@ -77,23 +85,37 @@ fn launch(reporter: &mut Reporter) -> Result<Option<(LaunchSpec, Layout)>, SysEr
 /// The child: PID 1 of the container. Returns only when something fails.
 fn become_agent(spec: &LaunchSpec, layout: &Layout, reporter: &Reporter) -> SysError {
     match enter(spec, layout, reporter) {
-        Ok(mut agent) => SysError { operation: format!("exec {}", root::AGENT), source: agent.exec() },
+        Ok(mut agent) => SysError {
+            operation: format!("exec {}", root::AGENT),
+            source: agent.exec(),
+        },
         Err(error) => error,
     }
 }
 
 fn enter(spec: &LaunchSpec, layout: &Layout, reporter: &Reporter) -> Result<Command, SysError> {
     process::new_session()?;
-    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWCGROUP)?;
+    unshare(
+        UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWCGROUP,
+    )?;
     mounts::make_private()?;
     process::set_host_name(&spec.node)?;
     root::build(spec, layout)?;
     cgroups::leave_root(layout, "agent")?;
     {
-        let null = File::options().read(true).open("/dev/null").during(|| "open /dev/null".to_owned())?;
+        let null = File::options()
+            .read(true)
+            .open("/dev/null")
+            .during(|| "open /dev/null".to_owned())?;
         process::place(&null, 0)?;
-    } // Closed here: its number may be the one that the agent's descriptor gets.
-    process::place(std::io::stderr(), 1)?;
+        // The same log once more, by its path in here: nothing of the sandbox's mounts stays open.
+        let log = File::options()
+            .append(true)
+            .open(root::AGENT_LOG)
+            .during(|| format!("open {}", root::AGENT_LOG))?;
+        process::place(&log, 1)?;
+        process::place(&log, 2)?;
+    } // Closed here: their numbers may be the one that the agent's descriptor gets.
     process::close_on_exec(3)?;
     // The reporter itself is not inherited; it tells of a failed exec. The agent gets a copy.
     process::place(reporter, READY)?;
@@ -103,6 +125,11 @@ fn enter(spec: &LaunchSpec, layout: &Layout, reporter: &Reporter) -> Result<Comm
 fn agent(env: &BTreeMap<String, String>) -> Command {
     let mut agent = Command::new(root::AGENT);
     agent.arg0("vial-agent").env_clear().envs(env);
-    agent.args(["--socket", root::AGENT_SOCKET, "--ready-fd", &READY.to_string()]);
+    agent.args([
+        "--socket",
+        root::AGENT_SOCKET,
+        "--ready-fd",
+        &READY.to_string(),
+    ]);
     agent
 }

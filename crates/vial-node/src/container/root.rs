@@ -15,6 +15,8 @@ use crate::root::devices::{Devices, USUAL};
 pub(super) const AGENT: &str = "/run/vial-agent";
 /// Where the agent serves, as seen in the container.
 pub(super) const AGENT_SOCKET: &str = "/run/vial/agent.sock";
+/// Where the agent's own output goes, as seen in the container.
+pub(super) const AGENT_LOG: &str = "/run/vial/agent.log";
 
 /// In the sandbox: where the new root and the overlay's options are put together. Every container has its own mount
 /// namespace, so all use the same places.
@@ -29,10 +31,20 @@ pub(super) fn build(spec: &LaunchSpec, layout: &Layout) -> Result<(), SysError> 
     let mut sources = Vec::with_capacity(spec.mounts.len());
     for mount in &spec.mounts {
         let tree = mount.source.as_deref().map(Tree::take).transpose()?;
-        sources.push(if mount.read_only { tree.map(Tree::read_only).transpose()? } else { tree });
+        sources.push(if mount.read_only {
+            tree.map(Tree::read_only).transpose()?
+        } else {
+            tree
+        });
     }
     let (upper, work) = (spec.upper.join("upper"), spec.upper.join("work"));
-    mounts::overlay(Path::new(PLACE), &spec.lower, &upper, &work, Path::new(SCRATCH))?;
+    mounts::overlay(
+        Path::new(PLACE),
+        &spec.lower,
+        &upper,
+        &work,
+        Path::new(SCRATCH),
+    )?;
     mounts::pivot(Path::new(PLACE))?;
 
     system(layout)?;

@@ -44,18 +44,36 @@ impl LaunchSpec {
         check_name(&spec.name)?;
         check_name(&spec.node)?;
         if spec.lower.is_empty() {
-            return Err(Status::invalid_argument("a container needs at least one layer"));
+            return Err(Status::invalid_argument(
+                "a container needs at least one layer",
+            ));
         }
         let limits = spec.limits.unwrap_or_default();
         Ok(Self {
             name: spec.name.clone(),
             node: spec.node.clone(),
-            lower: spec.lower.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
+            lower: spec
+                .lower
+                .iter()
+                .map(|path| absolute(path))
+                .collect::<Result<_, _>>()?,
             upper: absolute(&spec.upper)?,
-            mounts: spec.mounts.iter().map(LaunchMount::of).collect::<Result<_, _>>()?,
-            env: spec.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            mounts: spec
+                .mounts
+                .iter()
+                .map(LaunchMount::of)
+                .collect::<Result<_, _>>()?,
+            env: spec
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             agent_socket: absolute(&spec.agent_socket)?,
-            limits: Limits { memory_bytes: limits.memory_bytes, cpu_millis: limits.cpu_millis, pids: limits.pids },
+            limits: Limits {
+                memory_bytes: limits.memory_bytes,
+                cpu_millis: limits.cpu_millis,
+                pids: limits.pids,
+            },
         })
     }
 
@@ -81,13 +99,23 @@ impl LaunchMount {
             mount::Kind::Bind => Some(absolute(&mount.source)?),
             mount::Kind::Tmpfs => None,
         };
-        Ok(Self { source, target: absolute(&mount.target)?, read_only: mount.read_only })
+        Ok(Self {
+            source,
+            target: absolute(&mount.target)?,
+            read_only: mount.read_only,
+        })
     }
 }
 
 fn absolute(path: &str) -> Result<PathBuf, Status> {
     let path = PathBuf::from(path);
-    if path.is_absolute() { Ok(path) } else { Err(Status::invalid_argument(format!("{path:?} is no absolute path"))) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(Status::invalid_argument(format!(
+            "{path:?} is no absolute path"
+        )))
+    }
 }
 
 #[cfg(test)]
@@ -114,12 +142,27 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         for broken in [
-            ContainerSpec { name: "../x".into(), ..sample() },
-            ContainerSpec { node: String::new(), ..sample() },
-            ContainerSpec { lower: vec![], ..sample() },
-            ContainerSpec { upper: "relative".into(), ..sample() },
+            ContainerSpec {
+                name: "../x".into(),
+                ..sample()
+            },
+            ContainerSpec {
+                node: String::new(),
+                ..sample()
+            },
+            ContainerSpec {
+                lower: vec![],
+                ..sample()
+            },
+            ContainerSpec {
+                upper: "relative".into(),
+                ..sample()
+            },
         ] {
-            assert_eq!(LaunchSpec::of(&broken).unwrap_err().code(), tonic::Code::InvalidArgument);
+            assert_eq!(
+                LaunchSpec::of(&broken).unwrap_err().code(),
+                tonic::Code::InvalidArgument
+            );
         }
     }
 }

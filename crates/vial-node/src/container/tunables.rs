@@ -26,7 +26,8 @@ pub(super) fn shadow() -> Result<(), SysError> {
         let target = Path::new("/proc/sys").join(name);
         if target.exists() {
             let file = place.join(name.replace('/', "."));
-            std::fs::write(&file, format!("{value}\n")).during(|| format!("write {}", file.display()))?;
+            std::fs::write(&file, format!("{value}\n"))
+                .during(|| format!("write {}", file.display()))?;
             Tree::take(&file)?.attach(&target)?;
         }
     }

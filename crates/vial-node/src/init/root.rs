@@ -13,14 +13,23 @@ use crate::root::devices::{Devices, MACHINES, USUAL};
 /// Builds it and makes it the root. The mount namespace must be a private one.
 pub(super) fn build(spec: &InitSpec, layout: &Layout) -> Result<(), SysError> {
     let mut shown = vec![
-        ("/vial/images".to_owned(), Tree::take(&spec.images_dir)?.read_only()?),
+        (
+            "/vial/images".to_owned(),
+            Tree::take(&spec.images_dir)?.read_only()?,
+        ),
         ("/vial/cluster".to_owned(), Tree::take(&spec.cluster_dir)?),
         ("/vial/run".to_owned(), Tree::take(&spec.run_dir)?),
-        ("/vial/bin/vial".to_owned(), Tree::take(&spec.program)?.read_only()?),
+        (
+            "/vial/bin/vial".to_owned(),
+            Tree::take(&spec.program)?.read_only()?,
+        ),
     ];
     for (number, (source, read_only)) in spec.mounts.iter().enumerate() {
         let tree = Tree::take(source)?;
-        shown.push((format!("/vial/mounts/{number}"), if *read_only { tree.read_only()? } else { tree }));
+        shown.push((
+            format!("/vial/mounts/{number}"),
+            if *read_only { tree.read_only()? } else { tree },
+        ));
     }
     let devices = Devices::take(USUAL.iter().chain(MACHINES))?;
 

@@ -19,7 +19,10 @@ const RUN: &str = "/vial/run";
 /// Serves until killed; tells `reporter` when it does.
 pub(super) fn run(reporter: &mut Reporter) -> Result<(), SysError> {
     // A second first-process-to-be in one program (a test) has a logger already.
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
     // One thread: what blocks is handed to threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -42,7 +45,9 @@ pub(super) fn run(reporter: &mut Reporter) -> Result<(), SysError> {
 fn listen(path: &Path) -> Result<UnixListener, SysError> {
     let operation = || format!("listen at {}", path.display());
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).during(operation),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).during(operation);
+        }
         _ => {}
     }
     let listener = UnixListener::bind(path).during(operation)?;

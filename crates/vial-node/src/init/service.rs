@@ -13,8 +13,9 @@ use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 use vial_rpc::init_server::Init;
 use vial_rpc::{
-    ContainerSpec, ContainerStatus, InfoReply, InfoRequest, ListContainersReply, ListContainersRequest, NetworkReply,
-    NetworkSpec, StopContainerReply, StopContainerRequest, WatchContainersRequest,
+    ContainerSpec, ContainerStatus, InfoReply, InfoRequest, ListContainersReply,
+    ListContainersRequest, NetworkReply, NetworkSpec, StopContainerReply, StopContainerRequest,
+    WatchContainersRequest,
 };
 
 use crate::container::Containers;
@@ -31,13 +32,19 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(reaper: Reaper) -> Self {
         let containers = Arc::new(Containers::new(reaper));
-        Self { containers, network: Arc::default(), started_unix_ms: unix_ms() }
+        Self {
+            containers,
+            network: Arc::default(),
+            started_unix_ms: unix_ms(),
+        }
     }
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -55,21 +62,32 @@ async fn finish<T: Send + 'static>(
 impl Init for Service {
     async fn info(&self, _: Request<InfoRequest>) -> Result<Response<InfoReply>, Status> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(Response::new(InfoReply { version, started_unix_ms: self.started_unix_ms }))
+        Ok(Response::new(InfoReply {
+            version,
+            started_unix_ms: self.started_unix_ms,
+        }))
     }
 
-    async fn apply_network(&self, request: Request<NetworkSpec>) -> Result<Response<NetworkReply>, Status> {
+    async fn apply_network(
+        &self,
+        request: Request<NetworkSpec>,
+    ) -> Result<Response<NetworkReply>, Status> {
         let wish = network::wish(request.get_ref())?;
         let turn = Arc::clone(&self.network);
         finish(async move {
             let _turn = turn.lock().await;
-            vial_net::apply(wish).await.map_err(|error| Status::internal(error.line()))?;
+            vial_net::apply(wish)
+                .await
+                .map_err(|error| Status::internal(error.line()))?;
             Ok(NetworkReply {})
         })
         .await
     }
 
-    async fn start_container(&self, request: Request<ContainerSpec>) -> Result<Response<ContainerStatus>, Status> {
+    async fn start_container(
+        &self,
+        request: Request<ContainerSpec>,
+    ) -> Result<Response<ContainerStatus>, Status> {
         let containers = Arc::clone(&self.containers);
         finish(async move { containers.start(request.into_inner()).await }).await
     }
@@ -81,7 +99,9 @@ impl Init for Service {
         let containers = Arc::clone(&self.containers);
         finish(async move {
             let StopContainerRequest { name, grace_ms } = request.into_inner();
-            containers.stop(&name, Duration::from_millis(grace_ms)).await?;
+            containers
+                .stop(&name, Duration::from_millis(grace_ms))
+                .await?;
             Ok(StopContainerReply {})
         })
         .await
@@ -91,17 +111,21 @@ impl Init for Service {
         &self,
         _: Request<ListContainersRequest>,
     ) -> Result<Response<ListContainersReply>, Status> {
-        Ok(Response::new(ListContainersReply { containers: self.containers.list() }))
+        Ok(Response::new(ListContainersReply {
+            containers: self.containers.list(),
+        }))
     }
 
-    type WatchContainersStream = Pin<Box<dyn Stream<Item = Result<ContainerStatus, Status>> + Send>>;
+    type WatchContainersStream =
+        Pin<Box<dyn Stream<Item = Result<ContainerStatus, Status>> + Send>>;
 
     async fn watch_containers(
         &self,
         _: Request<WatchContainersRequest>,
     ) -> Result<Response<Self::WatchContainersStream>, Status> {
         // Who is too slow misses the oldest events, as a watcher that comes late does.
-        let events = BroadcastStream::new(self.containers.watch()).filter_map(|event| async { event.ok().map(Ok) });
+        let events = BroadcastStream::new(self.containers.watch())
+            .filter_map(|event| async { event.ok().map(Ok) });
         Ok(Response::new(Box::pin(events)))
     }
 }

@@ -41,6 +41,9 @@ impl InitSpec {
     /// # Errors
     /// When the machine has no cgroups mounted.
     pub fn group(name: &str) -> Result<Group, SysError> {
-        Ok(Group::new(Layout::detect()?, format!("{CGROUP_PARENT}/{name}")))
+        Ok(Group::new(
+            Layout::detect()?,
+            format!("{CGROUP_PARENT}/{name}"),
+        ))
     }
 }

@@ -33,8 +33,12 @@ pub(super) fn run() -> ExitCode {
 /// `Some` in the child, once the gate is open.
 fn stage_1(reporter: &mut Reporter) -> Result<Option<InitSpec>, SysError> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).during(|| "read the spec".to_owned())?;
-    let spec: InitSpec = serde_json::from_str(&text).map_err(std::io::Error::from).during(|| "read the spec".to_owned())?;
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .during(|| "read the spec".to_owned())?;
+    let spec: InitSpec = serde_json::from_str(&text)
+        .map_err(std::io::Error::from)
+        .during(|| "read the spec".to_owned())?;
     let group = InitSpec::group(&spec.name)?;
     group.create()?;
     let (gate, opener) = process::pipe()?;
@@ -43,13 +47,17 @@ fn stage_1(reporter: &mut Reporter) -> Result<Option<InitSpec>, SysError> {
         Fork::Parent(pid) => {
             drop(gate);
             write_identity(&spec, pid)?;
-            File::from(opener).write_all(b"1").during(|| "open the gate".to_owned())?;
+            File::from(opener)
+                .write_all(b"1")
+                .during(|| "open the gate".to_owned())?;
             reporter.tell(&Report::Pid(pid));
             Ok(None)
         }
         Fork::Child => {
             drop(opener);
-            File::from(gate).read_exact(&mut [0]).during(|| "wait at the gate".to_owned())?;
+            File::from(gate)
+                .read_exact(&mut [0])
+                .during(|| "wait at the gate".to_owned())?;
             group.join()?;
             Ok(Some(spec))
         }
@@ -59,7 +67,9 @@ fn stage_1(reporter: &mut Reporter) -> Result<Option<InitSpec>, SysError> {
 fn write_identity(spec: &InitSpec, pid: i32) -> Result<(), SysError> {
     let path = spec.pid_file();
     let operation = || format!("write {}", path.display());
-    let text = serde_json::to_string(&Identity::of(pid.unsigned_abs())?).map_err(std::io::Error::from).during(operation)?;
+    let text = serde_json::to_string(&Identity::of(pid.unsigned_abs())?)
+        .map_err(std::io::Error::from)
+        .during(operation)?;
     let aside = path.with_extension("pid.new");
     std::fs::write(&aside, text).during(operation)?;
     std::fs::rename(&aside, &path).during(operation)
@@ -83,7 +93,11 @@ fn enter(spec: &InitSpec) -> Result<(), SysError> {
     process::place(std::io::stderr(), 1)?;
     let layout = Layout::detect()?;
     unshare(
-        UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWCGROUP,
+        UnshareFlags::NEWNS
+            | UnshareFlags::NEWNET
+            | UnshareFlags::NEWUTS
+            | UnshareFlags::NEWIPC
+            | UnshareFlags::NEWCGROUP,
     )?;
     mounts::make_private()?;
     root::build(spec, &layout)?;

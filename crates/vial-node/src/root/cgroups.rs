@@ -20,9 +20,13 @@ pub(crate) fn mount(layout: &Layout) -> Result<(), SysError> {
         mounts::mount(kind, &hierarchy.mount_point(), flags, &options)?;
         // Controllers that are mounted together are found under each one's name as well.
         if let Kind::V1(names) = &hierarchy.kind {
-            for name in names.iter().filter(|name| **name != hierarchy.directory && !name.contains('=')) {
+            for name in names
+                .iter()
+                .filter(|name| **name != hierarchy.directory && !name.contains('='))
+            {
                 let link = root.join(name);
-                std::os::unix::fs::symlink(&hierarchy.directory, &link).during(|| format!("link {}", link.display()))?;
+                std::os::unix::fs::symlink(&hierarchy.directory, &link)
+                    .during(|| format!("link {}", link.display()))?;
             }
         }
     }

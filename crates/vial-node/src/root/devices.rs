@@ -9,7 +9,9 @@ use vial_sys::mounts::{self, Flags, Tree};
 use vial_sys::{During, SysError};
 
 /// What every container gets.
-pub(crate) const USUAL: &[&str] = &["null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "net/tun"];
+pub(crate) const USUAL: &[&str] = &[
+    "null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "net/tun",
+];
 /// What a sandbox gets beside that: for virtual machines in it.
 pub(crate) const MACHINES: &[&str] = &["kvm", "vhost-net", "vhost-vsock"];
 
@@ -18,9 +20,15 @@ pub(crate) struct Devices(Vec<(&'static str, Tree)>);
 
 impl Devices {
     /// Takes those of `names` that the present /dev has.
-    pub(crate) fn take(names: impl IntoIterator<Item = &'static &'static str>) -> Result<Self, SysError> {
-        let present = names.into_iter().filter(|name| Path::new("/dev").join(name).exists());
-        let taken: Result<_, _> = present.map(|name| Ok((*name, Tree::take(&Path::new("/dev").join(name))?))).collect();
+    pub(crate) fn take(
+        names: impl IntoIterator<Item = &'static &'static str>,
+    ) -> Result<Self, SysError> {
+        let present = names
+            .into_iter()
+            .filter(|name| Path::new("/dev").join(name).exists());
+        let taken: Result<_, _> = present
+            .map(|name| Ok((*name, Tree::take(&Path::new("/dev").join(name))?)))
+            .collect();
         Ok(Self(taken?))
     }
 
@@ -32,7 +40,12 @@ impl Devices {
             tree.attach(&dev.join(name))?;
         }
         let flags = Flags::NOSUID | Flags::NOEXEC;
-        mounts::mount("devpts", &dev.join("pts"), flags, "newinstance,ptmxmode=0666,mode=620,gid=5")?;
+        mounts::mount(
+            "devpts",
+            &dev.join("pts"),
+            flags,
+            "newinstance,ptmxmode=0666,mode=620,gid=5",
+        )?;
         mounts::tmpfs(&dev.join("shm"), Flags::NOSUID | Flags::NODEV, "1777")?;
         mounts::mount("mqueue", &dev.join("mqueue"), flags | Flags::NODEV, "")?;
         for (name, target) in [

@@ -19,10 +19,16 @@ const LOG: &str = "init.log";
 /// Starts it and returns when it serves; on failure nothing is left.
 pub(super) async fn make(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
     if pid_file::find(&spec.run_dir).map_err(to_io)?.is_some() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it runs already"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "it runs already",
+        ));
     }
     clean(spec).await?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(spec.run_dir.join("agents"))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(spec.run_dir.join("agents"))?;
     let result = start(spec).await;
     if result.is_err() {
         if let Ok(Some((_, process))) = pid_file::find(&spec.run_dir) {
@@ -36,14 +42,23 @@ pub(super) async fn make(spec: &SandboxSpec) -> io::Result<(Identity, Process)> 
 
 async fn start(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
     let log_file = spec.run_dir.join(LOG);
-    let log = fs::File::options().create(true).append(true).open(&log_file)?;
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&log_file)?;
     let mut stage_1 = Command::new(&spec.program);
     stage_1.arg0("vial-init").env_clear().current_dir("/");
-    let mut stage_1 = stage_1.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn()?;
+    let mut stage_1 = stage_1
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()?;
     let (Some(mut stdin), Some(stdout)) = (stage_1.stdin.take(), stage_1.stdout.take()) else {
         return Err(io::Error::other("no pipes to the first process"));
     };
-    stdin.write_all(&serde_json::to_vec(&init_spec(spec))?).await?;
+    stdin
+        .write_all(&serde_json::to_vec(&init_spec(spec))?)
+        .await?;
     drop(stdin);
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await? {
@@ -61,17 +76,24 @@ async fn start(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
         }
     }
     stage_1.wait().await?;
-    Err(io::Error::other(format!("the first process died before it served; see {}", log_file.display())))
+    Err(io::Error::other(format!(
+        "the first process died before it served; see {}",
+        log_file.display()
+    )))
 }
 
 /// Ends a first process and waits until it, and with it everything inside, is gone.
 pub(super) async fn end(process: Process) -> io::Result<()> {
     process.kill().map_err(to_io)?;
-    tokio::task::spawn_blocking(move || process.wait()).await?.map_err(to_io)
+    tokio::task::spawn_blocking(move || process.wait())
+        .await?
+        .map_err(to_io)
 }
 
 async fn clean(spec: &SandboxSpec) -> io::Result<()> {
-    sweep::sweep(spec.name.clone(), spec.run_dir.clone()).await.map_err(|error| error.source)
+    sweep::sweep(spec.name.clone(), spec.run_dir.clone())
+        .await
+        .map_err(|error| error.source)
 }
 
 fn to_io(error: vial_sys::SysError) -> io::Error {

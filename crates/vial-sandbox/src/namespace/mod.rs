@@ -32,22 +32,40 @@ use sandbox::NamespaceSandbox;
 pub struct NamespaceMaker;
 
 impl Maker for NamespaceMaker {
-    fn make<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, SandboxError>> {
+    fn make<'a>(
+        &'a self,
+        spec: &'a SandboxSpec,
+    ) -> BoxFuture<'a, Result<Box<dyn Sandbox>, SandboxError>> {
         let owned = spec.clone();
         // To its end also when the caller is cancelled: half a sandbox is never left.
         let work = tokio::spawn(async move {
-            let process = make::make(&owned).await.map_err(|source| error("cannot make the sandbox", &owned.name, source))?;
+            let process = make::make(&owned)
+                .await
+                .map_err(|source| error("cannot make the sandbox", &owned.name, source))?;
             Ok(Box::new(NamespaceSandbox::new(owned, process)) as Box<dyn Sandbox>)
         });
-        async move { work.await.unwrap_or_else(|join| Err(error("cannot make the sandbox", &spec.name, io::Error::other(join)))) }
-            .boxed()
+        async move {
+            work.await.unwrap_or_else(|join| {
+                Err(error(
+                    "cannot make the sandbox",
+                    &spec.name,
+                    io::Error::other(join),
+                ))
+            })
+        }
+        .boxed()
     }
 
-    fn find<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Option<Box<dyn Sandbox>>, SandboxError>> {
+    fn find<'a>(
+        &'a self,
+        spec: &'a SandboxSpec,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Sandbox>>, SandboxError>> {
         async move {
-            let found = pid_file::find(&spec.run_dir).map_err(|cause| failed("cannot find the sandbox", &spec.name, cause))?;
+            let found = pid_file::find(&spec.run_dir)
+                .map_err(|cause| failed("cannot find the sandbox", &spec.name, cause))?;
             Ok(found.map(|(identity, process)| {
-                Box::new(NamespaceSandbox::new(spec.clone(), (identity, process))) as Box<dyn Sandbox>
+                Box::new(NamespaceSandbox::new(spec.clone(), (identity, process)))
+                    as Box<dyn Sandbox>
             }))
         }
         .boxed()
@@ -76,7 +94,11 @@ fn agent_socket(run_dir: &Path, container: &str) -> std::path::PathBuf {
 }
 
 fn error(operation: &str, sandbox: &str, source: io::Error) -> SandboxError {
-    SandboxError { operation: operation.to_owned(), sandbox: sandbox.to_owned(), source }
+    SandboxError {
+        operation: operation.to_owned(),
+        sandbox: sandbox.to_owned(),
+        source,
+    }
 }
 
 /// What the kernel refused becomes the cause, named.

@@ -15,7 +15,9 @@ pub(super) fn find(run_dir: &Path) -> Result<Option<(Identity, Process)>, SysErr
         result => result.during(|| format!("read {}", path.display()))?,
     };
     // It is renamed into place, so it is whole, or it is not ours; either way nobody is found by it.
-    let Ok(identity) = serde_json::from_str::<Identity>(&text) else { return Ok(None) };
+    let Ok(identity) = serde_json::from_str::<Identity>(&text) else {
+        return Ok(None);
+    };
     Ok(identity.open()?.map(|process| (identity, process)))
 }
 
@@ -33,7 +35,10 @@ mod tests {
     fn finds_the_living_and_nobody_else() {
         let me = Identity::of(std::process::id()).unwrap();
         assert_eq!(written(&serde_json::to_string(&me).unwrap()).unwrap().0, me);
-        let before = Identity { start_time: me.start_time - 1, ..me };
+        let before = Identity {
+            start_time: me.start_time - 1,
+            ..me
+        };
         assert!(written(&serde_json::to_string(&before).unwrap()).is_none());
         assert!(written("{").is_none());
         assert!(find(Path::new("/nonexistent")).unwrap().is_none());

@@ -33,23 +33,46 @@ pub(super) struct NamespaceSandbox {
 impl NamespaceSandbox {
     pub(super) fn new(spec: SandboxSpec, (identity, process): (Identity, Process)) -> Self {
         let process = Arc::new(process);
-        Self { spec, identity, inside: Inside::of(Arc::clone(&process)), process }
+        Self {
+            spec,
+            identity,
+            inside: Inside::of(Arc::clone(&process)),
+            process,
+        }
     }
 
-    async fn connect(&self, what: String, path: std::path::PathBuf) -> Result<Channel, SandboxError> {
+    async fn connect(
+        &self,
+        what: String,
+        path: std::path::PathBuf,
+    ) -> Result<Channel, SandboxError> {
         let connected = vial_rpc::connect(&path).await;
-        connected.map_err(|cause| error(&format!("cannot reach {what}"), &self.spec.name, io::Error::other(cause)))
+        connected.map_err(|cause| {
+            error(
+                &format!("cannot reach {what}"),
+                &self.spec.name,
+                io::Error::other(cause),
+            )
+        })
     }
 
     fn net<T>(&self, operation: String, result: Result<T, NetError>) -> Result<T, SandboxError> {
         result.map_err(|cause| {
-            error(&operation, &self.spec.name, io::Error::new(cause.source.kind(), cause.line()))
+            error(
+                &operation,
+                &self.spec.name,
+                io::Error::new(cause.source.kind(), cause.line()),
+            )
         })
     }
 
     /// Resolves when the pidfd gets readable, which is when the process has ended (pidfd_open(2)).
     async fn gone(&self) -> io::Result<()> {
         let fd = self.process.duplicate().map_err(|error| error.source)?;
+        #[expect(
+            deprecated,
+            reason = "an OwnedFd is what it says; the successor is unsafe for the sake of types that lie"
+        )]
         let fd: AsyncFd<OwnedFd> = AsyncFd::with_interest(fd, Interest::READABLE)?;
         fd.readable().await?.retain_ready();
         Ok(())
@@ -58,23 +81,49 @@ impl NamespaceSandbox {
 
 impl Sandbox for NamespaceSandbox {
     fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>> {
-        self.connect("the first process".to_owned(), self.spec.run_dir.join(SOCKET)).boxed()
+        self.connect(
+            "the first process".to_owned(),
+            self.spec.run_dir.join(SOCKET),
+        )
+        .boxed()
     }
 
     fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>> {
-        self.connect(format!("the agent of {container}"), agent_socket(&self.spec.run_dir, container)).boxed()
+        self.connect(
+            format!("the agent of {container}"),
+            agent_socket(&self.spec.run_dir, container),
+        )
+        .boxed()
     }
 
     fn dial(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpStream, SandboxError>> {
-        async move { self.net(format!("cannot dial {address}"), self.inside.dial(address).await) }.boxed()
+        async move {
+            self.net(
+                format!("cannot dial {address}"),
+                self.inside.dial(address).await,
+            )
+        }
+        .boxed()
     }
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpListener, SandboxError>> {
-        async move { self.net(format!("cannot listen at {address}"), self.inside.listen(address).await) }.boxed()
+        async move {
+            self.net(
+                format!("cannot listen at {address}"),
+                self.inside.listen(address).await,
+            )
+        }
+        .boxed()
     }
 
     fn bind_udp(&self, address: SocketAddr) -> BoxFuture<'_, Result<UdpSocket, SandboxError>> {
-        async move { self.net(format!("cannot bind UDP {address}"), self.inside.bind_udp(address).await) }.boxed()
+        async move {
+            self.net(
+                format!("cannot bind UDP {address}"),
+                self.inside.bind_udp(address).await,
+            )
+        }
+        .boxed()
     }
 
     fn pid(&self) -> u32 {
@@ -84,8 +133,12 @@ impl Sandbox for NamespaceSandbox {
     fn end(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
         async move {
             let name = &self.spec.name;
-            self.process.kill().map_err(|cause| failed("cannot end the sandbox", name, cause))?;
-            self.gone().await.map_err(|cause| error("cannot end the sandbox", name, cause))?;
+            self.process
+                .kill()
+                .map_err(|cause| failed("cannot end the sandbox", name, cause))?;
+            self.gone()
+                .await
+                .map_err(|cause| error("cannot end the sandbox", name, cause))?;
             sweep::sweep(name.clone(), self.spec.run_dir.clone()).await
         }
         .boxed()

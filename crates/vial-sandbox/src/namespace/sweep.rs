@@ -14,8 +14,14 @@ use crate::SandboxError;
 pub(super) async fn sweep(name: String, run_dir: PathBuf) -> Result<(), SandboxError> {
     let sandbox = name.clone();
     match tokio::task::spawn_blocking(move || remove(&name, &run_dir)).await {
-        Ok(result) => result.map_err(|cause| failed("cannot clean up after the sandbox", &sandbox, cause)),
-        Err(join) => Err(error("cannot clean up after the sandbox", &sandbox, io::Error::other(join))),
+        Ok(result) => {
+            result.map_err(|cause| failed("cannot clean up after the sandbox", &sandbox, cause))
+        }
+        Err(join) => Err(error(
+            "cannot clean up after the sandbox",
+            &sandbox,
+            io::Error::other(join),
+        )),
     }
 }
 

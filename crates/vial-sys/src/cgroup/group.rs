@@ -36,7 +36,10 @@ const PERIOD: u64 = 100_000;
 impl Group {
     /// Names a group; it need not exist.
     pub fn new(layout: Layout, path: impl Into<PathBuf>) -> Self {
-        Self { layout, path: path.into() }
+        Self {
+            layout,
+            path: path.into(),
+        }
     }
 
     /// Its directory in a hierarchy.
@@ -46,7 +49,12 @@ impl Group {
 
     /// Its directories that exist.
     pub fn directories(&self) -> Vec<PathBuf> {
-        self.layout.hierarchies.iter().map(|hierarchy| self.directory(hierarchy)).filter(|path| path.is_dir()).collect()
+        self.layout
+            .hierarchies
+            .iter()
+            .map(|hierarchy| self.directory(hierarchy))
+            .filter(|path| path.is_dir())
+            .collect()
     }
 
     /// Makes it and its parents in every hierarchy, ready to be joined.
@@ -100,7 +108,12 @@ impl Group {
 
     /// Lets the groups below it have its controllers (version 2 only; it must have no processes itself).
     pub fn delegate(&self) {
-        for hierarchy in self.layout.hierarchies.iter().filter(|hierarchy| hierarchy.kind == Kind::V2) {
+        for hierarchy in self
+            .layout
+            .hierarchies
+            .iter()
+            .filter(|hierarchy| hierarchy.kind == Kind::V2)
+        {
             enable_controllers(&self.directory(hierarchy));
         }
     }
@@ -118,7 +131,12 @@ impl Group {
 
     /// Removes its parent where nothing else is in it.
     pub fn remove_empty_parent(&self) {
-        for parent in self.layout.hierarchies.iter().filter_map(|hierarchy| self.directory(hierarchy).parent().map(Path::to_owned)) {
+        for parent in self
+            .layout
+            .hierarchies
+            .iter()
+            .filter_map(|hierarchy| self.directory(hierarchy).parent().map(Path::to_owned))
+        {
             // Another group is in it, or it is gone: both are fine.
             let _ = fs::remove_dir(parent);
         }
@@ -130,7 +148,11 @@ fn planned(kind: &Kind, limits: Limits) -> Vec<(&'static str, String)> {
     let quota = limits.cpu_millis * PERIOD / 1000;
     let mut files = Vec::new();
     if limits.memory_bytes > 0 {
-        let file = if *kind == Kind::V2 { "memory.max" } else { "memory.limit_in_bytes" };
+        let file = if *kind == Kind::V2 {
+            "memory.max"
+        } else {
+            "memory.limit_in_bytes"
+        };
         files.push((file, limits.memory_bytes.to_string()));
     }
     if limits.cpu_millis > 0 && *kind == Kind::V2 {
@@ -160,7 +182,8 @@ fn write(path: &Path, value: &str) -> Result<(), SysError> {
 fn inherit_cpuset(parent: &Path, child: &Path) -> Result<(), SysError> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let path = child.join(file);
-        let read = |path: &Path| fs::read_to_string(path).during(|| format!("read {}", path.display()));
+        let read =
+            |path: &Path| fs::read_to_string(path).during(|| format!("read {}", path.display()));
         if read(&path)?.trim().is_empty() {
             write(&path, read(&parent.join(file))?.trim())?;
         }
@@ -170,10 +193,15 @@ fn inherit_cpuset(parent: &Path, child: &Path) -> Result<(), SysError> {
 
 /// Each controller by itself: one that cannot be delegated does not keep the others.
 fn enable_controllers(directory: &Path) {
-    let Ok(controllers) = fs::read_to_string(directory.join("cgroup.controllers")) else { return };
+    let Ok(controllers) = fs::read_to_string(directory.join("cgroup.controllers")) else {
+        return;
+    };
     for controller in controllers.split_whitespace() {
         // In hybrid setups the root of version 2 may refuse; limits then come from version 1.
-        let _ = fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"));
+        let _ = fs::write(
+            directory.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
     }
 }
 
@@ -196,7 +224,9 @@ fn remove_all(directory: &Path) -> Result<(), SysError> {
         match fs::remove_dir(directory) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && waited < Duration::from_secs(5) => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY) && waited < Duration::from_secs(5) =>
+            {
                 std::thread::sleep(pause);
                 waited += pause;
                 pause = (pause * 2).min(Duration::from_millis(50));
@@ -210,13 +240,20 @@ fn remove_all(directory: &Path) -> Result<(), SysError> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { memory_bytes: 1 << 30, cpu_millis: 1500, pids: 0 };
+    const LIMITS: Limits = Limits {
+        memory_bytes: 1 << 30,
+        cpu_millis: 1500,
+        pids: 0,
+    };
 
     #[test]
     fn limits_of_both_versions() {
         assert_eq!(
             planned(&Kind::V2, LIMITS),
-            [("memory.max", "1073741824".to_owned()), ("cpu.max", "150000 100000".to_owned())]
+            [
+                ("memory.max", "1073741824".to_owned()),
+                ("cpu.max", "150000 100000".to_owned())
+            ]
         );
         assert_eq!(
             planned(&Kind::V1(vec![]), LIMITS),
@@ -231,10 +268,18 @@ mod tests {
 
     #[test]
     fn is_made_limited_and_removed_with_what_is_below() {
-        let group = Group::new(Layout::detect().unwrap(), format!("vial-test-{}", std::process::id()));
+        let group = Group::new(
+            Layout::detect().unwrap(),
+            format!("vial-test-{}", std::process::id()),
+        );
         group.create().unwrap();
         group.create().unwrap();
-        group.limit(Limits { pids: 100, ..LIMITS }).unwrap();
+        group
+            .limit(Limits {
+                pids: 100,
+                ..LIMITS
+            })
+            .unwrap();
         let directories = group.directories();
         assert!(!directories.is_empty());
         fs::create_dir(directories[0].join("below")).unwrap();

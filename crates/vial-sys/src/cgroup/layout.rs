@@ -59,9 +59,15 @@ impl Layout {
     /// # Errors
     /// When there is no /proc, or no hierarchy is mounted below [`ROOT`].
     pub fn detect() -> Result<Self, SysError> {
-        let layout = Self::parse(&std::fs::read_to_string("/proc/self/mountinfo").during(|| "read mountinfo".to_owned())?);
+        let layout = Self::parse(
+            &std::fs::read_to_string("/proc/self/mountinfo")
+                .during(|| "read mountinfo".to_owned())?,
+        );
         if layout.hierarchies.is_empty() {
-            return Err(SysError::other(format!("find cgroups below {ROOT}"), "no cgroup file system is mounted there"));
+            return Err(SysError::other(
+                format!("find cgroups below {ROOT}"),
+                "no cgroup file system is mounted there",
+            ));
         }
         Ok(layout)
     }
@@ -70,20 +76,42 @@ impl Layout {
     pub fn parse(mountinfo: &str) -> Self {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for line in mountinfo.lines() {
-            let Some((before, after)) = line.split_once(" - ") else { continue };
-            let Some(mount_point) = before.split(' ').nth(4) else { continue };
+            let Some((before, after)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(mount_point) = before.split(' ').nth(4) else {
+                continue;
+            };
             let mut after = after.split(' ');
-            let (Some(kind), _, Some(options)) = (after.next(), after.next(), after.next()) else { continue };
-            let Ok(directory) = Path::new(mount_point).strip_prefix(ROOT) else { continue };
+            let (Some(kind), _, Some(options)) = (after.next(), after.next(), after.next()) else {
+                continue;
+            };
+            let Ok(directory) = Path::new(mount_point).strip_prefix(ROOT) else {
+                continue;
+            };
             let kind = match kind {
                 "cgroup2" => Kind::V2,
-                "cgroup" => Kind::V1(options.split(',').filter(|option| is_controller(option)).map(str::to_owned).collect()),
+                "cgroup" => Kind::V1(
+                    options
+                        .split(',')
+                        .filter(|option| is_controller(option))
+                        .map(str::to_owned)
+                        .collect(),
+                ),
                 _ => continue,
             };
-            let Some(directory) = directory.to_str() else { continue };
+            let Some(directory) = directory.to_str() else {
+                continue;
+            };
             // The last mount of a hierarchy or at a place wins nothing: one is enough.
-            if hierarchies.iter().all(|known| known.kind != kind && known.directory != directory) {
-                hierarchies.push(Hierarchy { directory: directory.to_owned(), kind });
+            if hierarchies
+                .iter()
+                .all(|known| known.kind != kind && known.directory != directory)
+            {
+                hierarchies.push(Hierarchy {
+                    directory: directory.to_owned(),
+                    kind,
+                });
             }
         }
         Self { hierarchies }
@@ -91,14 +119,25 @@ impl Layout {
 
     /// Whether version 2 is all there is, so that it has the controllers and its rule "processes only in leaves" holds.
     pub fn is_pure_v2(&self) -> bool {
-        self.hierarchies.iter().all(|hierarchy| hierarchy.kind == Kind::V2)
+        self.hierarchies
+            .iter()
+            .all(|hierarchy| hierarchy.kind == Kind::V2)
     }
 }
 
 /// Options of a version 1 super block that are no controllers (kernel: cgroup1_show_options).
 fn is_controller(option: &str) -> bool {
-    const OTHERS: [&str; 9] =
-        ["rw", "ro", "none", "all", "noprefix", "xattr", "clone_children", "cpuset_v2_mode", "favordynmods"];
+    const OTHERS: [&str; 9] = [
+        "rw",
+        "ro",
+        "none",
+        "all",
+        "noprefix",
+        "xattr",
+        "clone_children",
+        "cpuset_v2_mode",
+        "favordynmods",
+    ];
     !OTHERS.contains(&option) && !option.starts_with("release_agent=") && !option.is_empty()
 }
 
@@ -107,7 +146,10 @@ mod tests {
     use super::*;
 
     fn v1(directory: &str, names: &[&str]) -> Hierarchy {
-        Hierarchy { directory: directory.into(), kind: Kind::V1(names.iter().map(|name| (*name).to_owned()).collect()) }
+        Hierarchy {
+            directory: directory.into(),
+            kind: Kind::V1(names.iter().map(|name| (*name).to_owned()).collect()),
+        }
     }
 
     #[test]
@@ -124,21 +166,38 @@ mod tests {
             [
                 v1("cpu,cpuacct", &["cpu", "cpuacct"]),
                 v1("systemd", &["name=systemd"]),
-                Hierarchy { directory: "unified".into(), kind: Kind::V2 },
+                Hierarchy {
+                    directory: "unified".into(),
+                    kind: Kind::V2
+                },
             ]
         );
         assert!(!layout.is_pure_v2());
-        assert_eq!(layout.hierarchies[0].mount_options(), ("cgroup", "cpu,cpuacct".to_owned()));
-        assert_eq!(layout.hierarchies[1].mount_options(), ("cgroup", "none,name=systemd".to_owned()));
+        assert_eq!(
+            layout.hierarchies[0].mount_options(),
+            ("cgroup", "cpu,cpuacct".to_owned())
+        );
+        assert_eq!(
+            layout.hierarchies[1].mount_options(),
+            ("cgroup", "none,name=systemd".to_owned())
+        );
         assert!(layout.hierarchies[0].controls("cpu") && !layout.hierarchies[0].controls("cpuset"));
     }
 
     #[test]
     fn pure_v2_sits_at_the_root_itself() {
-        let layout = Layout::parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
+        let layout = Layout::parse(
+            "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+        );
         assert!(layout.is_pure_v2());
-        assert_eq!(layout.hierarchies[0].mount_point(), Path::new("/sys/fs/cgroup/"));
-        assert_eq!(layout.hierarchies[0].mount_options(), ("cgroup2", String::new()));
+        assert_eq!(
+            layout.hierarchies[0].mount_point(),
+            Path::new("/sys/fs/cgroup/")
+        );
+        assert_eq!(
+            layout.hierarchies[0].mount_options(),
+            ("cgroup2", String::new())
+        );
     }
 
     #[test]
