@@ -13,6 +13,7 @@
 
 mod bring_up;
 mod container;
+mod disks;
 mod down;
 mod program;
 mod remove;

@@ -19,7 +19,7 @@ use vial_sandbox::Sandbox;
 use vial_spec::Cni;
 
 use super::container::Container;
-use super::{Prepared, remove};
+use super::{Prepared, disks, remove};
 use crate::kube_api;
 use crate::paths::Paths;
 use crate::plan::{Change, ContainerPlan, NodePlan, Stage};
@@ -46,7 +46,7 @@ pub async fn bring_up(paths: &Paths, prepared: &Prepared, sandbox: &dyn Sandbox,
     for change in &prepared.changes {
         report(Progress::Note { text: change.to_string() });
     }
-    make_disks(paths, prepared)?;
+    step(report, None, "disks", "make the nodes' disks", disks::make(paths, prepared)).await?;
     let work = Work { prepared, sandbox, report, joined: SetOnce::new() };
     step(report, None, "network", "connect the nodes", async {
         let mut init = InitClient::new(sandbox.init().await?);
@@ -61,23 +61,6 @@ pub async fn bring_up(paths: &Paths, prepared: &Prepared, sandbox: &dyn Sandbox,
         if let Change::RemoveNode(node) = change {
             let before = prepared.before.as_ref().and_then(|before| before.node(node));
             remove::node(paths, &prepared.record.name, client, sandbox, before, report).await?;
-        }
-    }
-    Ok(())
-}
-
-/// The directories of the nodes' disks, which are bound into their containers.
-fn make_disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
-    let cluster = paths.cluster_dir(&prepared.record.name);
-    let inside = vial_sandbox::inside::CLUSTER;
-    for container in prepared.plan.nodes.iter().flat_map(|node| &node.containers) {
-        let cloned: Vec<_> = container.spec.clones.iter().map(|clone| &clone.target).collect();
-        let sources = container.spec.mounts.iter().map(|mount| &mount.source).chain([&container.spec.upper]);
-        for source in sources.filter(|source| !cloned.contains(source)) {
-            if let Ok(relative) = std::path::Path::new(source).strip_prefix(inside) {
-                let dir = cluster.join(relative);
-                std::fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
-            }
         }
     }
     Ok(())

@@ -83,7 +83,7 @@ struct Component {
     /// argv that is no `--flag=value` list; replaces `args`.
     argv: Option<Vec<String>>,
     reads: Vec<String>,
-    ready: Probe,
+    ready: Option<Probe>,
     after: &'static [&'static str],
     stage: Stage,
 }
@@ -132,7 +132,7 @@ impl Builder<'_> {
                 argv,
                 env,
                 log_file: format!("/var/log/vial/{}.log", component.name),
-                ready: Some(component.ready),
+                ready: component.ready,
                 after: component.after.iter().map(ToString::to_string).collect(),
                 ..ComponentSpec::default()
             },

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use sha2::{Digest as _, Sha256};
 use vial_spec::NodeConfig;
 
 use super::Context;
@@ -145,7 +146,11 @@ pub(super) fn identity(context: &Context<'_>, node: &NodeConfig) -> Vec<FilePlan
         }
     }
     let nameserver = super::network::gateways(family).first().map(ToString::to_string).unwrap_or_default();
+    // Like the one of a machine: 128 bits that no other node of this machine has, the same at every start.
+    let machine_id: String =
+        Sha256::digest(format!("{}/{}", context.spec.name, node.name)).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     vec![
+        public("/etc/machine-id", Content::Text(format!("{machine_id}\n"))),
         public("/etc/hosts", Content::Text(hosts)),
         public("/etc/hostname", Content::Text(format!("{}\n", node.name))),
         public("/etc/resolv.conf", Content::Text(format!("nameserver {nameserver}\noptions timeout:2 attempts:2\n"))),

@@ -7,10 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use vial_engine::paths::Paths;
+use vial_sys::identity::Process;
 use vial_sys::session::{self, Terminal};
 
 use super::{Client, ClientError};
@@ -66,10 +64,6 @@ fn spawn(paths: &Paths, name: &str, program: &Path, log: &Path) -> io::Result<St
 
 /// Resolves when the process is gone.
 pub(super) async fn ended(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let Some(Ok(fd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK)) else { return };
-    if let Ok(fd) = AsyncFd::register_with_interest(fd, Interest::READABLE) {
-        // A pidfd is readable once its process has ended (pidfd_open(2)).
-        let _ = fd.readable().await;
-    }
+    // A process that cannot be opened is gone already.
+    let _ = tokio::task::spawn_blocking(move || Process::open(pid).and_then(|process| process.wait())).await;
 }

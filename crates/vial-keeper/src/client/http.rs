@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use axum::body::Bytes;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt};
 use http_body_util::{BodyExt as _, BodyStream, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;

@@ -23,7 +23,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args: Args::default().set("config", &config),
         argv: None,
         reads,
-        ready: probe(How::UnixSocket("/run/containerd/containerd.sock".into())),
+        ready: Some(probe(How::UnixSocket("/run/containerd/containerd.sock".into()))),
         after: &[],
         stage: Stage::Boot,
     });

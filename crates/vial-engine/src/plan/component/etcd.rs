@@ -37,7 +37,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args,
         argv: None,
         reads: vec![cert, key, ca],
-        ready: http("http://127.0.0.1:2381/readyz"),
+        ready: Some(http("http://127.0.0.1:2381/readyz")),
         after: &[],
         stage: Stage::Boot,
     });

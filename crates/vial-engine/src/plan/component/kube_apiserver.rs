@@ -75,7 +75,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
             ca, etcd_ca, proxy_ca, sa_key, sa_pub, cert, key, kubelet_cert, kubelet_key, etcd_cert, etcd_key, proxy_cert,
             proxy_key,
         ],
-        ready: https(&format!("https://127.0.0.1:{API_PORT}/readyz")),
+        ready: Some(https(&format!("https://127.0.0.1:{API_PORT}/readyz"))),
         after: &["etcd"],
         stage: Stage::Boot,
     });

@@ -43,7 +43,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args,
         argv: None,
         reads: vec![conf, cert, key, ca, ca_key, sa_key],
-        ready: https("https://127.0.0.1:10257/healthz"),
+        ready: Some(https("https://127.0.0.1:10257/healthz")),
         after: &["kube-apiserver"],
         stage: Stage::Boot,
     });

@@ -18,7 +18,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args: Args::default().set("config", &config),
         argv: None,
         reads: vec![config, conf],
-        ready: http("http://127.0.0.1:10256/livez"),
+        ready: Some(http("http://127.0.0.1:10256/livez")),
         after: &[],
         stage: Stage::Joined,
     });

@@ -27,7 +27,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args,
         argv: None,
         reads: vec![conf, cert, key],
-        ready: https("https://127.0.0.1:10259/readyz"),
+        ready: Some(https("https://127.0.0.1:10259/readyz")),
         after: &["kube-apiserver"],
         stage: Stage::Boot,
     });

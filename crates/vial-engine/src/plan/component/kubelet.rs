@@ -29,7 +29,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args,
         argv: None,
         reads: vec![config, conf, cert, key, format!("{PKI}/ca.crt")],
-        ready: http("http://127.0.0.1:10248/healthz"),
+        ready: Some(http("http://127.0.0.1:10248/healthz")),
         after: &["containerd"],
         stage: Stage::Joined,
     });

@@ -52,7 +52,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         argv: Some(argv),
         reads: vec![conf, config, pod],
         // It serves nothing that could be asked; it works once it runs.
-        ready: vial_rpc::Probe::default(),
+        ready: None,
         after: &["kube-apiserver"],
         stage: Stage::Joined,
     });

@@ -30,7 +30,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args: Args::default(),
         argv: Some(["/usr/sbin/sshd", "-D", "-e", "-f", &config].map(str::to_owned).into()),
         reads: vec![config, key],
-        ready: probe(How::Tcp("127.0.0.1:22".into())),
+        ready: Some(probe(How::Tcp("127.0.0.1:22".into()))),
         after: &[],
         stage: Stage::Boot,
     });
