@@ -35,6 +35,8 @@ async fn a_second_make_of_a_living_one_is_refused() {
         "{}",
         chain(&error)
     );
+    let error = NamespaceMaker.sweep(&lab.spec).await.unwrap_err();
+    assert!(chain(&error).contains("it is alive"), "{}", chain(&error));
     sandbox.end().await.unwrap();
     lab.make().await.end().await.unwrap();
     lab.assert_nothing_left();

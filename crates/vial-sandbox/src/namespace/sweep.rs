@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use vial_node::init::{InitSpec, PID_FILE, SOCKET};
 use vial_sys::{During, SysError};
 
-use super::{error, failed};
+use super::{error, failed, pid_file};
 use crate::SandboxError;
 
-/// Removes it; fine when there is nothing.
+/// Removes it; fine when there is nothing, refused while the first process lives.
 pub(super) async fn sweep(name: String, run_dir: PathBuf) -> Result<(), SandboxError> {
     let sandbox = name.clone();
     match tokio::task::spawn_blocking(move || remove(&name, &run_dir)).await {
@@ -26,6 +26,10 @@ pub(super) async fn sweep(name: String, run_dir: PathBuf) -> Result<(), SandboxE
 }
 
 fn remove(name: &str, run_dir: &Path) -> Result<(), SysError> {
+    // Its cgroups are not for the taking while it lives.
+    if pid_file::find(run_dir)?.is_some() {
+        return Err(SysError::other("look for its first process", "it is alive"));
+    }
     let group = InitSpec::group(name)?;
     group.remove()?;
     group.remove_empty_parent();

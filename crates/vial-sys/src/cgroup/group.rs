@@ -63,17 +63,31 @@ impl Group {
     /// When a hierarchy is read-only.
     pub fn create(&self) -> Result<(), SysError> {
         for hierarchy in &self.layout.hierarchies {
-            let mut directory = hierarchy.mount_point();
-            for component in self.path.components() {
-                if hierarchy.kind == Kind::V2 {
-                    enable_controllers(&directory);
+            let mut tries = 0;
+            loop {
+                match self.create_in(hierarchy) {
+                    // The last group beside it was removed just now, and the parent with it.
+                    Err(error) if error.source.kind() == io::ErrorKind::NotFound && tries < 10 => {
+                        tries += 1;
+                    }
+                    result => break result?,
                 }
-                let parent = directory.clone();
-                directory.push(component);
-                make(&directory)?;
-                if hierarchy.controls("cpuset") {
-                    inherit_cpuset(&parent, &directory)?;
-                }
+            }
+        }
+        Ok(())
+    }
+
+    fn create_in(&self, hierarchy: &Hierarchy) -> Result<(), SysError> {
+        let mut directory = hierarchy.mount_point();
+        for component in self.path.components() {
+            if hierarchy.kind == Kind::V2 {
+                enable_controllers(&directory);
+            }
+            let parent = directory.clone();
+            directory.push(component);
+            make(&directory)?;
+            if hierarchy.controls("cpuset") {
+                inherit_cpuset(&parent, &directory)?;
             }
         }
         Ok(())
