@@ -344,7 +344,8 @@ async fn who_ignores_the_request_to_end_is_killed() {
 #[tokio::test]
 async fn a_component_gets_its_environment_and_nothing_else() {
     let lab = Lab::new().await;
-    let script = "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort | cut -d= -f1; ls /proc/$$/fd | tr '\\n' ' '; \
+    // The descriptors are listed without a pipe, which the shell itself would briefly hold.
+    let script = "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort | cut -d= -f1; ls /proc/$$/fd >$LAB/fds; tr '\\n' ' ' <$LAB/fds; \
                   readlink /proc/$$/fd/0; pwd; cut -d' ' -f6 /proc/$$/stat; echo $$; umask";
     lab.apply(ComponentSpec {
         foreground_once: true,

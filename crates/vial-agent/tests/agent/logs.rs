@@ -77,7 +77,7 @@ async fn without_a_name_all_logs_come_with_theirs() {
 #[tokio::test]
 async fn following_shows_what_is_appended() {
     let lab = Lab::new().await;
-    let script = "echo first; while read -r line <$LAB/fifo; do echo got $line; done";
+    let script = "echo first; exec 4<>$LAB/fifo; while read -r line <&4; do echo got $line; done";
     rustix::fs::mknodat(
         rustix::fs::CWD,
         lab.path("fifo"),
