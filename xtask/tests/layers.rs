@@ -33,10 +33,31 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let names = |value: &Value| value.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    metadata["packages"].as_array().unwrap().iter().map(|package| (package["name"].as_str().unwrap().to_owned(), names(&package["dependencies"]))).collect()
+    let names = |value: &Value| {
+        value
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| {
+            (
+                package["name"].as_str().unwrap().to_owned(),
+                names(&package["dependencies"]),
+            )
+        })
+        .collect()
 }
 
 /// What is wrong with the crates' dependencies.
@@ -47,7 +68,10 @@ fn wrong(dependencies: &BTreeMap<String, Vec<String>>) -> Vec<String> {
             wrong.push(format!("{name} has no layer"));
             continue;
         };
-        for needed in needed.iter().filter(|needed| dependencies.contains_key(*needed)) {
+        for needed in needed
+            .iter()
+            .filter(|needed| dependencies.contains_key(*needed))
+        {
             if layer(needed).is_some_and(|layer| layer <= own) {
                 wrong.push(format!("{name} depends on {needed}, which is not below it"));
             }
@@ -59,24 +83,41 @@ fn wrong(dependencies: &BTreeMap<String, Vec<String>>) -> Vec<String> {
 #[test]
 fn crates_depend_only_on_crates_below_them() {
     let dependencies = dependencies();
-    assert!(dependencies["vial-engine"].iter().any(|name| name == "vial-spec"), "{dependencies:?}");
+    assert!(
+        dependencies["vial-engine"]
+            .iter()
+            .any(|name| name == "vial-spec"),
+        "{dependencies:?}"
+    );
     assert_eq!(wrong(&dependencies), [""; 0]);
 }
 
 #[test]
 fn every_crate_of_the_order_exists() {
     let dependencies = dependencies();
-    let missing: Vec<_> = LAYERS.iter().copied().flatten().filter(|name| !dependencies.contains_key(**name)).collect();
+    let missing: Vec<_> = LAYERS
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|name| !dependencies.contains_key(**name))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
 fn a_dependency_upwards_or_sideways_is_noticed() {
     let graph = |name: &str, needed: &str| {
-        BTreeMap::from([(name.to_owned(), vec![needed.to_owned(), "tokio".to_owned()]), (needed.to_owned(), Vec::new())])
+        BTreeMap::from([
+            (name.to_owned(), vec![needed.to_owned(), "tokio".to_owned()]),
+            (needed.to_owned(), Vec::new()),
+        ])
     };
     assert!(wrong(&graph("vial-engine", "vial-sys")).is_empty());
-    for (name, needed) in [("vial-sys", "vial-engine"), ("vial-image", "vial-sandbox"), ("vial-new", "vial-sys")] {
+    for (name, needed) in [
+        ("vial-sys", "vial-engine"),
+        ("vial-image", "vial-sandbox"),
+        ("vial-new", "vial-sys"),
+    ] {
         assert_eq!(wrong(&graph(name, needed)).len(), 1, "{name} → {needed}");
     }
 }

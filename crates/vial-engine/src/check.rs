@@ -49,20 +49,32 @@ pub async fn check(
     tell: &(dyn Fn(Outcome) + Send + Sync),
 ) -> Result<bool> {
     let api: Api<Node> = Api::all(client.clone());
-    let nodes = api.list(&ListParams::default()).await.map_err(Error::kube("cannot list the nodes"))?.items;
+    let nodes = api
+        .list(&ListParams::default())
+        .await
+        .map_err(Error::kube("cannot list the nodes"))?
+        .items;
     let passed = std::sync::atomic::AtomicBool::new(true);
     let tell = |outcome: Outcome| {
         passed.fetch_and(outcome.passed, std::sync::atomic::Ordering::Relaxed);
         tell(outcome);
     };
     for node in &spec.nodes {
-        let found = nodes.iter().find(|found| found.metadata.name.as_deref() == Some(&node.name));
+        let found = nodes
+            .iter()
+            .find(|found| found.metadata.name.as_deref() == Some(&node.name));
         let (passed, detail) = match found.map(kube_api::ready) {
             None => (false, "there is no such Node object".into()),
             Some(None) => (false, "its kubelet has not reported".into()),
             Some(Some((status, message))) => (status == "True", message),
         };
-        tell(Outcome { check: "node-ready", object: node.name.clone(), passed, detail, millis: 0 });
+        tell(Outcome {
+            check: "node-ready",
+            object: node.name.clone(),
+            passed,
+            detail,
+            millis: 0,
+        });
     }
     let system = async {
         for outcome in system_pods(client).await {
@@ -74,7 +86,11 @@ pub async fn check(
             tell(outcome);
         }
     }));
-    let from_nodes = join_all(spec.nodes.iter().map(|node| async { tell(node_service(sandbox, spec, &node.name).await) }));
+    let from_nodes = join_all(
+        spec.nodes
+            .iter()
+            .map(|node| async { tell(node_service(sandbox, spec, &node.name).await) }),
+    );
     tokio::join!(system, from_pods, from_nodes);
     Ok(passed.into_inner())
 }
@@ -88,13 +104,25 @@ async fn system_pods(client: &kube::Client) -> Vec<Outcome> {
     let (deployments, daemons) = tokio::join!(deployments.list(&params), daemons.list(&params));
     let mut seen = Vec::new();
     for deployment in deployments.into_iter().flatten() {
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+        let wanted = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
+        let ready = deployment
+            .status
+            .as_ref()
+            .and_then(|status| status.ready_replicas)
+            .unwrap_or(0);
         seen.push((deployment.metadata.name.unwrap_or_default(), ready, wanted));
     }
     for daemon in daemons.into_iter().flatten() {
         let status = daemon.status.unwrap_or_default();
-        seen.push((daemon.metadata.name.unwrap_or_default(), status.number_ready, status.desired_number_scheduled));
+        seen.push((
+            daemon.metadata.name.unwrap_or_default(),
+            status.number_ready,
+            status.desired_number_scheduled,
+        ));
     }
     let millis = millis(begun);
     seen.into_iter()
@@ -112,21 +140,46 @@ async fn system_pods(client: &kube::Client) -> Vec<Outcome> {
 async fn node_service(sandbox: &dyn Sandbox, spec: &ClusterSpec, node: &str) -> Outcome {
     let begun = Instant::now();
     let asked = async {
-        let address = *spec.kubernetes_service_ips().first().ok_or("there is no service address")?;
+        let address = *spec
+            .kubernetes_service_ips()
+            .first()
+            .ok_or("there is no service address")?;
         let url = format!("https://{}/livez", bracketed(address));
-        let argv = ["curl", "-sS", "--max-time", "10", "--cacert", "/etc/kubernetes/pki/ca.crt", &url];
-        let channel = sandbox.agent(&format!("{node}.node")).await.map_err(|error| error.to_string())?;
-        let output = vial_rpc::exec_collect(channel, argv, b"").await.map_err(|error| error.to_string())?;
+        let argv = [
+            "curl",
+            "-sS",
+            "--max-time",
+            "10",
+            "--cacert",
+            "/etc/kubernetes/pki/ca.crt",
+            &url,
+        ];
+        let channel = sandbox
+            .agent(&format!("{node}.node"))
+            .await
+            .map_err(|error| error.to_string())?;
+        let output = vial_rpc::exec_collect(channel, argv, b"")
+            .await
+            .map_err(|error| error.to_string())?;
         match output.code {
             0 => Ok(format!("{url} answers")),
-            code => Err(format!("curl {url} ended with {code}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            code => Err(format!(
+                "curl {url} ended with {code}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
         }
     };
     let (passed, detail) = match asked.await {
         Ok(detail) => (true, detail),
         Err(detail) => (false, detail),
     };
-    Outcome { check: "node-service", object: node.to_owned(), passed, detail, millis: millis(begun) }
+    Outcome {
+        check: "node-service",
+        object: node.to_owned(),
+        passed,
+        detail,
+        millis: millis(begun),
+    }
 }
 
 /// An address as it stands in a URL.

@@ -87,29 +87,46 @@ pub enum Error {
 
 impl Error {
     /// For `map_err` on file operations.
-    pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(
+        operation: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::File { operation, path, source }
+        move |source| Self::File {
+            operation,
+            path,
+            source,
+        }
     }
 
     /// For `map_err` on gRPC calls.
     pub(crate) fn rpc(operation: impl Into<String>) -> impl FnOnce(vial_rpc::Status) -> Self {
         let operation = operation.into();
-        move |status| Self::Rpc { operation, status: Box::new(status) }
+        move |status| Self::Rpc {
+            operation,
+            status: Box::new(status),
+        }
     }
 
     /// For `map_err` on calls of the Kubernetes API.
     pub(crate) fn kube(operation: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let operation = operation.into();
-        move |source| Self::Kube { operation, source: Box::new(source) }
+        move |source| Self::Kube {
+            operation,
+            source: Box::new(source),
+        }
     }
 
     /// The next step for the person, when one is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unchangeable { cluster, .. } => Some(format!("vial down {cluster}, then vial up again")),
-            Self::Damaged { .. } => Some("vial down removes the cluster; vial up makes it anew".into()),
+            Self::Unchangeable { cluster, .. } => {
+                Some(format!("vial down {cluster}, then vial up again"))
+            }
+            Self::Damaged { .. } => {
+                Some("vial down removes the cluster; vial up makes it anew".into())
+            }
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ mod down;
 mod program;
 mod remove;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use bring_up::bring_up;
@@ -54,7 +55,8 @@ impl Prepared {
     /// When the keys lack the administrator's certificate.
     pub fn admin_kubeconfig(&self) -> Result<String> {
         let server = format!("https://127.0.0.1:{}", self.record.api_port);
-        self.pki.kubeconfig(ADMIN, &server, &format!("vial-{}", self.record.name))
+        self.pki
+            .kubeconfig(ADMIN, &server, &format!("vial-{}", self.record.name))
     }
 }
 
@@ -83,7 +85,11 @@ pub fn prepare(
     let mut record = match existing.clone() {
         Some(record) => record,
         None => {
-            let birth = birth().map_err(|source| Error::File { operation: "reserve", path: port_error(), source })?;
+            let birth = birth().map_err(|source| Error::File {
+                operation: "reserve",
+                path: port_error(),
+                source,
+            })?;
             Record {
                 name: spec.name.clone(),
                 uid: birth.uid,
@@ -96,7 +102,10 @@ pub fn prepare(
             }
         }
     };
-    let facts = Facts { image: image_facts(paths, image), api_port: record.api_port };
+    let facts = Facts {
+        image: image_facts(paths, image),
+        api_port: record.api_port,
+    };
     let new = plan(spec, &facts);
     // An `up` that was cut off before its network or disks existed may still be changed in every way.
     let before = existing.map(|record| plan(&record.spec, &facts));
@@ -108,7 +117,13 @@ pub fn prepare(
     record.journal = Journal::Creating;
     record.save(paths)?;
     let pki = ClusterPki::open(&paths.cluster_dir(&spec.name).join("pki"), &new)?;
-    Ok(Prepared { record, plan: new, before, changes, pki })
+    Ok(Prepared {
+        record,
+        plan: new,
+        before,
+        changes,
+        pki,
+    })
 }
 
 /// The image as the planner sees it: paths as they are inside the sandbox.
@@ -120,36 +135,55 @@ fn image_facts(paths: &Paths, image: &NodeImage) -> ImageFacts {
     };
     ImageFacts {
         kubernetes: image.kubernetes.clone(),
-        lower: image.lower_dirs().iter().map(|dir| translate(dir)).collect(),
+        lower: image
+            .lower_dirs()
+            .iter()
+            .map(|dir| translate(dir))
+            .collect(),
         containerd_root: translate(&image.containerd_root()),
     }
 }
 
-/// What the maker must know of a cluster; `spec` is unknown when the record is damaged.
-///
-/// # Errors
-/// When vial's own program cannot be laid where sandboxes find it.
-pub fn sandbox_spec(paths: &Paths, name: &str, spec: Option<&ClusterSpec>) -> Result<SandboxSpec> {
-    let mounts = spec.map(|spec| spec.nodes.iter().flat_map(|node| &node.mounts));
-    Ok(SandboxSpec {
-        name: name.to_owned(),
+/// What the maker must know of a cluster to find, end or sweep its sandbox; see [`sandbox`] for making one.
+#[must_use]
+pub fn sandbox_spec(paths: &Paths, name: &str) -> SandboxSpec {
+    SandboxSpec {
+        name: paths.sandbox_name(name),
         images_dir: paths.images_dir(),
         cluster_dir: paths.cluster_dir(name),
         run_dir: paths.run_dir(name),
-        program: program(paths)?,
-        mounts: mounts.into_iter().flatten().map(|mount| (mount.host_path.clone().into(), mount.read_only)).collect(),
-    })
+        program: PathBuf::new(),
+        mounts: Vec::new(),
+    }
 }
 
 /// The cluster's living sandbox, or a new one.
 ///
 /// # Errors
 /// When none lives and none can be made.
-pub async fn sandbox(maker: &dyn Maker, paths: &Paths, prepared: &Prepared) -> Result<Arc<dyn Sandbox>> {
-    let spec = sandbox_spec(paths, &prepared.record.name, Some(&prepared.plan.spec))?;
+pub async fn sandbox(
+    maker: &dyn Maker,
+    paths: &Paths,
+    prepared: &Prepared,
+) -> Result<Arc<dyn Sandbox>> {
+    let spec = sandbox_spec(paths, &prepared.record.name);
     if let Some(sandbox) = maker.find(&spec).await? {
         return Ok(sandbox.into());
     }
     maker.sweep(&spec).await?;
+    let mounts = prepared
+        .plan
+        .spec
+        .nodes
+        .iter()
+        .flat_map(|node| &node.mounts);
+    let mounts = mounts
+        .map(|mount| (mount.host_path.clone().into(), mount.read_only))
+        .collect();
+    let spec = SandboxSpec {
+        program: program(paths)?,
+        mounts,
+        ..spec
+    };
     Ok(maker.make(&spec).await?.into())
 }

@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
+/// Where clusters and images lie unless the environment says otherwise.
+const DEFAULT_HOME: &str = "/var/lib/vial";
+
 /// The two roots: what is kept (`$VIAL_HOME`) and what dies with the machine (`$VIAL_RUN`).
 #[derive(Debug, Clone)]
 pub struct Paths {
@@ -16,9 +21,14 @@ impl Paths {
     #[must_use]
     pub fn from_env() -> Self {
         let of = |variable, default: &str| {
-            std::env::var_os(variable).filter(|value| !value.is_empty()).map_or_else(|| default.into(), PathBuf::from)
+            std::env::var_os(variable)
+                .filter(|value| !value.is_empty())
+                .map_or_else(|| default.into(), PathBuf::from)
         };
-        Self { home: of("VIAL_HOME", "/var/lib/vial"), run: of("VIAL_RUN", "/run/vial") }
+        Self {
+            home: of("VIAL_HOME", DEFAULT_HOME),
+            run: of("VIAL_RUN", "/run/vial"),
+        }
     }
 
     /// All clusters' directories.
@@ -45,10 +55,27 @@ impl Paths {
         self.run.join(name)
     }
 
-    /// Held by whoever owns the cluster's state: its keeper, or a `down` without one.
+    /// Held by whoever owns the cluster's state: its keeper, or somebody who sweeps. It lies beside the cluster's
+    /// directory, not in the run directory, so that two run directories over one home do not mean two owners.
     #[must_use]
     pub fn lock_file(&self, name: &str) -> PathBuf {
-        self.run.join(format!("{name}.lock"))
+        self.clusters_dir().join(format!("{name}.lock"))
+    }
+
+    /// What the cluster's sandbox is called on this machine. Homes other than the default one add a mark of their own,
+    /// since cgroups are named by it and two homes may have clusters of one name.
+    #[must_use]
+    pub fn sandbox_name(&self, name: &str) -> String {
+        if self.home == Path::new(DEFAULT_HOME) {
+            return name.to_owned();
+        }
+        let digest = Sha256::digest(self.home.as_os_str().as_encoded_bytes());
+        let mark: String = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("{name}-{mark}")
     }
 
     /// Where the keeper answers.

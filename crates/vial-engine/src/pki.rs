@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vial_pki::{Access, Authority, CertificateRequest, KeyPair, San, ServiceAccountKeys, Usage, ssh};
+use vial_pki::{
+    Access, Authority, CertificateRequest, KeyPair, San, ServiceAccountKeys, Usage, ssh,
+};
 
 use crate::plan::{Ca, Content, LeafPlan, Plan};
 use crate::record::write_private;
@@ -74,9 +76,11 @@ impl ClusterPki {
             Content::ServiceAccountKey => self.service_accounts.0.clone(),
             Content::ServiceAccountPublicKey => self.service_accounts.1.clone(),
             Content::Kubeconfig { leaf, server } => self.kubeconfig(leaf, server, &self.cluster)?,
-            Content::SshHostKey(node) => {
-                self.host_keys.get(node).cloned().ok_or_else(|| unplanned(&format!("ssh host key of {node}")))?
-            }
+            Content::SshHostKey(node) => self
+                .host_keys
+                .get(node)
+                .cloned()
+                .ok_or_else(|| unplanned(&format!("ssh host key of {node}")))?,
             Content::SshAuthorizedKey => self.authorized_key.clone(),
         })
     }
@@ -115,27 +119,44 @@ impl ClusterPki {
     }
 
     fn authority(&self, ca: Ca) -> Result<&Authority> {
-        self.authorities.get(&ca).ok_or_else(|| unplanned(ca.stem()))
+        self.authorities
+            .get(&ca)
+            .ok_or_else(|| unplanned(ca.stem()))
     }
 
     /// Reads a certificate, or issues it when it is missing or was made for another subject.
     fn leaf(&self, name: &str, leaf: &LeafPlan) -> Result<KeyPair> {
         let stem = self.dir.join("leaves").join(name);
-        let [cert, key, made_for] = ["crt", "key", "for"].map(|extension| stem.with_extension(extension));
+        let [cert, key, made_for] =
+            ["crt", "key", "for"].map(|extension| stem.with_extension(extension));
         let wanted = format!("{leaf:?}");
         if read(&made_for)?.is_some_and(|text| text == wanted)
             && let (Some(certificate_pem), Some(key_pem)) = (read(&cert)?, read(&key)?)
         {
-            return Ok(KeyPair { certificate_pem, key_pem });
+            return Ok(KeyPair {
+                certificate_pem,
+                key_pem,
+            });
         }
-        let sans = leaf.dns_names.iter().cloned().map(San::Dns).chain(leaf.addresses.iter().copied().map(San::Ip));
+        let sans = leaf
+            .dns_names
+            .iter()
+            .cloned()
+            .map(San::Dns)
+            .chain(leaf.addresses.iter().copied().map(San::Ip));
         let mut request = match (leaf.server, leaf.client) {
             (true, true) => CertificateRequest::peer(&leaf.common_name, sans),
             (true, false) => CertificateRequest::server(&leaf.common_name, sans),
-            _ => CertificateRequest { usage: Usage::Client, ..CertificateRequest::client(&leaf.common_name, None) },
+            _ => CertificateRequest {
+                usage: Usage::Client,
+                ..CertificateRequest::client(&leaf.common_name, None)
+            },
         };
         request.organizations.clone_from(&leaf.organizations);
-        let pair = self.authority(leaf.ca)?.issue(&request).map_err(make(format!("certificate {name}")))?;
+        let pair = self
+            .authority(leaf.ca)?
+            .issue(&request)
+            .map_err(make(format!("certificate {name}")))?;
         write(&cert, &pair.certificate_pem)?;
         write(&key, &pair.key_pem)?;
         write(&made_for, &wanted)?;
@@ -157,11 +178,15 @@ impl ClusterPki {
 
 fn authority(dir: &Path, ca: Ca, cluster: &str) -> Result<Authority> {
     let stem = ca.stem();
-    let (cert, key) = (dir.join(format!("{stem}.crt")), dir.join(format!("{stem}.key")));
+    let (cert, key) = (
+        dir.join(format!("{stem}.crt")),
+        dir.join(format!("{stem}.key")),
+    );
     if let (Some(cert), Some(key)) = (read(&cert)?, read(&key)?) {
         return Authority::from_pem(&cert, &key).map_err(make(format!("authority {stem}")));
     }
-    let made = Authority::new(format!("vial {cluster} {stem}")).map_err(make(format!("authority {stem}")))?;
+    let made = Authority::new(format!("vial {cluster} {stem}"))
+        .map_err(make(format!("authority {stem}")))?;
     write(&cert, made.certificate_pem())?;
     write(&key, &made.key_pem())?;
     Ok(made)
@@ -197,7 +222,11 @@ fn make(what: String) -> impl FnOnce(vial_pki::Error) -> Error {
 
 fn unplanned(what: &str) -> Error {
     let source = std::io::Error::new(std::io::ErrorKind::NotFound, "it is not part of the plan");
-    Error::File { operation: "find the key for", path: what.into(), source }
+    Error::File {
+        operation: "find the key for",
+        path: what.into(),
+        source,
+    }
 }
 
 fn read(path: &Path) -> Result<Option<String>> {

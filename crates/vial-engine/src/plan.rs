@@ -84,7 +84,11 @@ pub enum Stage {
 pub fn plan(spec: &ClusterSpec, facts: &Facts) -> Plan {
     let context = Context { spec, facts };
     let mut leaves = BTreeMap::new();
-    let nodes = spec.nodes.iter().map(|node| containers::node(&context, node, &mut leaves)).collect();
+    let nodes = spec
+        .nodes
+        .iter()
+        .map(|node| containers::node(&context, node, &mut leaves))
+        .collect();
     leaves.extend(files::cluster_leaves());
     Plan {
         spec: spec.clone(),
@@ -104,7 +108,11 @@ struct Context<'a> {
 impl Context<'_> {
     /// `https://10.89.0.11:6443`: the API for everything inside the sandbox.
     fn api_url(&self) -> String {
-        let address = self.spec.control_plane().map(|node| self.primary(node)).unwrap_or_default();
+        let address = self
+            .spec
+            .control_plane()
+            .map(|node| self.primary(node))
+            .unwrap_or_default();
         format!("https://{address}:{}", component::API_PORT)
     }
 
@@ -119,7 +127,11 @@ impl Context<'_> {
 
     /// Comma-separated, as Kubernetes takes lists of CIDRs.
     fn joined<T: ToString>(items: &[T]) -> String {
-        items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        items
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }
 
@@ -133,7 +145,11 @@ impl Plan {
     /// Where the API listens inside the sandbox.
     #[must_use]
     pub fn api_target(&self) -> Option<std::net::SocketAddr> {
-        let node = self.spec.nodes.iter().find(|node| node.role == Role::ControlPlane)?;
+        let node = self
+            .spec
+            .nodes
+            .iter()
+            .find(|node| node.role == Role::ControlPlane)?;
         let address = *node.addresses(self.spec.network.ip_family).first()?;
         Some((address, component::API_PORT).into())
     }

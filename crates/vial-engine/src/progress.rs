@@ -39,7 +39,11 @@ pub async fn step<T, E>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let id = node.map_or_else(|| name.to_owned(), |node| format!("{node}/{name}"));
-    report(Progress::Started { id: id.clone(), title: title.into(), node: node.map(str::to_owned) });
+    report(Progress::Started {
+        id: id.clone(),
+        title: title.into(),
+        node: node.map(str::to_owned),
+    });
     let value = work.await?;
     report(Progress::Finished { id });
     Ok(value)

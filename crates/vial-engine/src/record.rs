@@ -57,7 +57,9 @@ impl Record {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("read", &path)(error)),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Damaged { path, source })
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| Error::Damaged { path, source })
     }
 
     /// Writes it, replacing the earlier one atomically.
@@ -68,7 +70,10 @@ impl Record {
         let dir = paths.cluster_dir(&self.name);
         fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
         let path = dir.join("cluster.json");
-        let json = serde_json::to_vec_pretty(self).map_err(|source| Error::Damaged { path: path.clone(), source })?;
+        let json = serde_json::to_vec_pretty(self).map_err(|source| Error::Damaged {
+            path: path.clone(),
+            source,
+        })?;
         write_private(&path, &json)
     }
 }
@@ -100,7 +105,12 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let aside = Path::new(&aside);
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(aside)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(aside)?;
         file.write_all(content)?;
         file.sync_data()?;
         fs::rename(aside, path)

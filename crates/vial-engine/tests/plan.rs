@@ -4,15 +4,30 @@ use vial_engine::plan::{Change, Facts, ImageFacts, Plan, changes, plan};
 use vial_spec::{Overrides, file::File};
 
 fn planned(yaml: &str) -> Plan {
-    let file = File::parse(&format!("apiVersion: vial/v1\nkind: Cluster\n{yaml}"), "vial.yaml").expect("valid YAML");
+    let file = File::parse(
+        &format!("apiVersion: vial/v1\nkind: Cluster\n{yaml}"),
+        "vial.yaml",
+    )
+    .expect("valid YAML");
     let nothing = |path: &std::path::Path| Err(std::io::Error::other(path.display().to_string()));
-    let spec = file.validate(&Overrides::default(), &nothing).expect("a valid file");
+    let spec = file
+        .validate(&Overrides::default(), &nothing)
+        .expect("a valid file");
     let image = ImageFacts {
         kubernetes: "v1.36.3".into(),
-        lower: vec!["/vial/images/unpacked/b".into(), "/vial/images/unpacked/a".into()],
+        lower: vec![
+            "/vial/images/unpacked/b".into(),
+            "/vial/images/unpacked/a".into(),
+        ],
         containerd_root: "/vial/images/unpacked/c/usr/lib/vial/containerd".into(),
     };
-    plan(&spec, &Facts { image, api_port: 40_000 })
+    plan(
+        &spec,
+        &Facts {
+            image,
+            api_port: 40_000,
+        },
+    )
 }
 
 #[test]
@@ -24,7 +39,10 @@ fn one_control_plane_and_one_worker() {
 fn ipv6_only_has_no_ipv4_address_of_the_cluster() {
     let plan = planned("ipFamily: ipv6\nworkers: 1\n");
     let text = format!("{plan:?}");
-    assert!(!text.contains("10.89.0.") && !text.contains("10.96.") && !text.contains("10.244."), "{text}");
+    assert!(
+        !text.contains("10.89.0.") && !text.contains("10.96.") && !text.contains("10.244."),
+        "{text}"
+    );
     insta::assert_debug_snapshot!(plan.network);
 }
 
@@ -36,24 +54,44 @@ fn the_same_input_gives_the_same_plan() {
 #[test]
 fn without_a_cni_no_pod_routes_and_no_cni_file() {
     let plan = planned("network: {cni: none}\nworkers: 1\n");
-    assert!(plan.network.nodes.iter().all(|link| link.routes.iter().all(|route| !route.destination.starts_with("10.244."))));
-    let files = plan.nodes.iter().flat_map(|node| &node.containers).flat_map(|container| &container.files);
-    assert_eq!(files.filter(|file| file.path.starts_with("/etc/cni")).count(), 0);
+    assert!(plan.network.nodes.iter().all(|link| {
+        link.routes
+            .iter()
+            .all(|route| !route.destination.starts_with("10.244."))
+    }));
+    let files = plan
+        .nodes
+        .iter()
+        .flat_map(|node| &node.containers)
+        .flat_map(|container| &container.files);
+    assert_eq!(
+        files
+            .filter(|file| file.path.starts_with("/etc/cni"))
+            .count(),
+        0
+    );
 }
 
 #[test]
 fn a_flag_of_one_component_restarts_only_that_component() {
     let before = planned("workers: 2\n");
     let after = planned("workers: 2\ncomponents: {kube-scheduler: {args: {v: \"4\"}}}\n");
-    let expected = [Change::Component { node: "cp-1".into(), component: "kube-scheduler".into() }];
+    let expected = [Change::Component {
+        node: "cp-1".into(),
+        component: "kube-scheduler".into(),
+    }];
     assert_eq!(changes(&before, &after).expect("possible"), expected);
 }
 
 #[test]
 fn a_kubelet_setting_of_one_node_restarts_that_kubelet() {
     let before = planned("workers: 2\n");
-    let after = planned("workers: 2\nnodes: {w-2: {components: {kubelet: {config: {maxPods: 20}}}}}\n");
-    let expected = [Change::Component { node: "w-2".into(), component: "kubelet".into() }];
+    let after =
+        planned("workers: 2\nnodes: {w-2: {components: {kubelet: {config: {maxPods: 20}}}}}\n");
+    let expected = [Change::Component {
+        node: "w-2".into(),
+        component: "kubelet".into(),
+    }];
     assert_eq!(changes(&before, &after).expect("possible"), expected);
 }
 
@@ -61,8 +99,14 @@ fn a_kubelet_setting_of_one_node_restarts_that_kubelet() {
 fn more_and_fewer_workers_restart_nothing() {
     let two = planned("workers: 2\n");
     let three = planned("workers: 3\n");
-    assert_eq!(changes(&two, &three).expect("possible"), [Change::AddNode("w-3".into())]);
-    assert_eq!(changes(&three, &two).expect("possible"), [Change::RemoveNode("w-3".into())]);
+    assert_eq!(
+        changes(&two, &three).expect("possible"),
+        [Change::AddNode("w-3".into())]
+    );
+    assert_eq!(
+        changes(&three, &two).expect("possible"),
+        [Change::RemoveNode("w-3".into())]
+    );
     assert_eq!(changes(&two, &two).expect("possible"), []);
 }
 
@@ -70,7 +114,10 @@ fn more_and_fewer_workers_restart_nothing() {
 fn labels_change_the_node_object_only() {
     let before = planned("workers: 1\n");
     let after = planned("workers: {count: 1, labels: {zone: a}}\n");
-    assert_eq!(changes(&before, &after).expect("possible"), [Change::NodeObject("w-1".into())]);
+    assert_eq!(
+        changes(&before, &after).expect("possible"),
+        [Change::NodeObject("w-1".into())]
+    );
 }
 
 #[test]
@@ -79,7 +126,10 @@ fn addresses_image_and_mounts_cannot_be_changed() {
     for (yaml, named) in [
         ("workers: 1\nipFamily: ipv4\n", "network"),
         ("workers: 1\nkubernetes: v1.35.4\n", "node image"),
-        ("workers: {count: 1, mounts: [{hostPath: /srv, nodePath: /srv}]}\n", "mounts of node w-1"),
+        (
+            "workers: {count: 1, mounts: [{hostPath: /srv, nodePath: /srv}]}\n",
+            "mounts of node w-1",
+        ),
     ] {
         let error = changes(&before, &planned(yaml)).expect_err("refused");
         assert!(error.to_string().contains(named), "{error}");
@@ -90,5 +140,8 @@ fn addresses_image_and_mounts_cannot_be_changed() {
 #[test]
 fn a_plan_holds_no_key() {
     let text = format!("{:?}", planned("workers: 1\n"));
-    assert!(!text.contains("BEGIN"), "a plan names keys, it does not hold them");
+    assert!(
+        !text.contains("BEGIN"),
+        "a plan names keys, it does not hold them"
+    );
 }

@@ -22,7 +22,11 @@ pub struct UpRequest {
 
 /// Progress of an operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "event",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Event {
     /// A step began.
     Started {
@@ -161,7 +165,11 @@ pub struct Endpoint {
 
 /// Progress of `vial check`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "event",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum CheckEvent {
     /// One check ended.
     Result(CheckResult),
@@ -201,4 +209,3 @@ pub struct KubeAccess {
     /// PEM.
     pub client_key: String,
 }
-

@@ -62,7 +62,11 @@ impl Client {
     pub async fn connect(paths: &Paths, name: &str) -> Option<Self> {
         let socket = paths.keeper_socket(name);
         let pid = http::peer(&socket).await.ok()?;
-        Some(Self { cluster: name.to_owned(), socket, pid })
+        Some(Self {
+            cluster: name.to_owned(),
+            socket,
+            pid,
+        })
     }
 
     /// The keeper of an existing cluster; one that died is started again. `None` when there is no such cluster.
@@ -74,7 +78,11 @@ impl Client {
             return Ok(Some(client));
         }
         let exists = paths.cluster_dir(name).is_dir() || lives(paths, name).await?;
-        if exists { Self::start(paths, name).await.map(Some) } else { Ok(None) }
+        if exists {
+            Self::start(paths, name).await.map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// The cluster's keeper; one is started when there is none, whether or not the cluster exists.
@@ -116,7 +124,10 @@ impl Client {
     ///
     /// # Errors
     /// When the keeper does not answer.
-    pub async fn up(&self, request: &UpRequest) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+    pub async fn up(
+        &self,
+        request: &UpRequest,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
         let body = serde_json::to_vec(request).unwrap_or_default();
         self.post("/v1/up", body).await
     }
@@ -125,7 +136,9 @@ impl Client {
     ///
     /// # Errors
     /// When the keeper does not answer.
-    pub async fn down(&self) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+    pub async fn down(
+        &self,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
         self.post("/v1/down", Vec::new()).await
     }
 
@@ -133,7 +146,9 @@ impl Client {
     ///
     /// # Errors
     /// When the keeper does not answer.
-    pub async fn check(&self) -> Result<impl Stream<Item = Result<CheckEvent, ClientError>> + use<>, ClientError> {
+    pub async fn check(
+        &self,
+    ) -> Result<impl Stream<Item = Result<CheckEvent, ClientError>> + use<>, ClientError> {
         self.post("/v1/check", Vec::new()).await
     }
 
@@ -143,7 +158,9 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let body = http::get(&self.socket, path).await.map_err(|error| self.talk(error))?;
+        let body = http::get(&self.socket, path)
+            .await
+            .map_err(|error| self.talk(error))?;
         let bytes = body.whole().await.map_err(|error| self.talk(error))?;
         serde_json::from_slice(&bytes).map_err(|error| self.talk(http::Failed::Io(error.into())))
     }
@@ -153,7 +170,9 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<impl Stream<Item = Result<T, ClientError>> + use<T>, ClientError> {
-        let body = http::post(&self.socket, path, body).await.map_err(|error| self.talk(error))?;
+        let body = http::post(&self.socket, path, body)
+            .await
+            .map_err(|error| self.talk(error))?;
         let client = self.clone();
         Ok(body.lines().map(move |line| {
             let line = line.map_err(|error| client.talk(http::Failed::Io(error)))?;
@@ -163,7 +182,10 @@ impl Client {
 
     fn talk(&self, error: http::Failed) -> ClientError {
         match error {
-            http::Failed::Io(source) => ClientError::Talk { cluster: self.cluster.clone(), source },
+            http::Failed::Io(source) => ClientError::Talk {
+                cluster: self.cluster.clone(),
+                source,
+            },
             http::Failed::Status(status, message) => ClientError::Refused { status, message },
         }
     }

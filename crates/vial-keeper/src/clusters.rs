@@ -28,17 +28,28 @@ async fn one(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, ClientE
     if lives(paths, name).await? {
         return Client::start(paths, name).await?.status().await;
     }
-    Ok(Record::load(paths, name).map_err(ClientError::Engine)?.as_ref().map(status::of_record))
+    Ok(Record::load(paths, name)
+        .map_err(ClientError::Engine)?
+        .as_ref()
+        .map(status::of_record))
 }
 
 /// Does the cluster have a living sandbox? When not, what its sandbox left is swept.
 pub(crate) async fn lives(paths: &Paths, name: &str) -> Result<bool, ClientError> {
-    let spec = sandbox_spec(paths, name, None).map_err(ClientError::Engine)?;
+    let spec = sandbox_spec(paths, name);
     let maker = NamespaceMaker::default();
-    let lives = maker.find(&spec).await.map_err(|error| ClientError::Engine(error.into()))?.is_some();
+    let lives = maker
+        .find(&spec)
+        .await
+        .map_err(|error| ClientError::Engine(error.into()))?
+        .is_some();
     if !lives && let Ok(Some(_owner)) = Owner::try_take(paths, name) {
-        maker.sweep(&spec).await.map_err(|error| ClientError::Engine(error.into()))?;
+        maker
+            .sweep(&spec)
+            .await
+            .map_err(|error| ClientError::Engine(error.into()))?;
         let _ = std::fs::remove_dir_all(paths.run_dir(name));
+        let _ = std::fs::remove_dir(&paths.run);
     }
     Ok(lives)
 }

@@ -41,25 +41,39 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         _ if out_of_space(error) => code::NO_SPACE,
         _ => code::FAILED,
     };
-    Event::Failed { message: chain(error), hint, code }
+    Event::Failed {
+        message: chain(error),
+        hint,
+        code,
+    }
 }
 
 /// The last event of an `up` that a `down` ended.
 pub(crate) fn cancelled(cluster: &str) -> Event {
     let message = format!("cluster {cluster} is being removed: vial down ended this up");
-    Event::Failed { message, hint: None, code: code::CONFLICT }
+    Event::Failed {
+        message,
+        hint: None,
+        code: code::CONFLICT,
+    }
 }
 
 /// The cluster's image is not there any more.
 pub(crate) fn no_image(message: String, hint: String) -> Event {
-    Event::Failed { message, hint: Some(hint), code: code::NOT_FOUND }
+    Event::Failed {
+        message,
+        hint: Some(hint),
+        code: code::NOT_FOUND,
+    }
 }
 
 fn out_of_space(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
-        if error.downcast_ref::<std::io::Error>().is_some_and(full) || error.to_string().contains("No space left on device") {
+        if error.downcast_ref::<std::io::Error>().is_some_and(full)
+            || error.to_string().contains("No space left on device")
+        {
             return true;
         }
         cause = error.source();

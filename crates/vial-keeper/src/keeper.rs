@@ -76,8 +76,15 @@ pub(crate) struct View {
 
 /// Runs a keeper until there is nothing to keep.
 pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError> {
-    let at = |operation, path: PathBuf| move |source| StartError { operation, path, source };
-    let Some(owner) = Owner::try_take(&paths, name).map_err(at("lock", paths.lock_file(name)))? else {
+    let at = |operation, path: PathBuf| {
+        move |source| StartError {
+            operation,
+            path,
+            source,
+        }
+    };
+    let Some(owner) = Owner::try_take(&paths, name).map_err(at("lock", paths.lock_file(name)))?
+    else {
         return Ok(Outcome::Busy);
     };
     let run_dir = paths.run_dir(name);
@@ -129,7 +136,9 @@ impl Keeper {
 
     /// Is an operation at work?
     pub(crate) fn busy(&self) -> Option<Kind> {
-        self.operation().filter(|operation| !operation.is_finished()).map(|operation| operation.kind.clone())
+        self.operation()
+            .filter(|operation| !operation.is_finished())
+            .map(|operation| operation.kind.clone())
     }
 
     /// Replaces what is served; the former services (and their ports) end first, since the new ones may need them.
@@ -164,7 +173,11 @@ impl Keeper {
         loop {
             let running = {
                 let mut state = self.state();
-                match state.operation.clone().filter(|operation| !operation.is_finished()) {
+                match state
+                    .operation
+                    .clone()
+                    .filter(|operation| !operation.is_finished())
+                {
                     Some(running) if running.kind == kind => return running,
                     Some(running) => running,
                     None => {
@@ -188,7 +201,11 @@ impl Keeper {
     /// Starts a `down`, or joins the one that is at work; an `up` that is at work ends.
     pub(crate) fn down(self: &Arc<Self>) -> Arc<Operation> {
         let mut state = self.state();
-        if let Some(running) = state.operation.clone().filter(|operation| !operation.is_finished()) {
+        if let Some(running) = state
+            .operation
+            .clone()
+            .filter(|operation| !operation.is_finished())
+        {
             if running.kind == Kind::Down {
                 return running;
             }
@@ -207,7 +224,8 @@ impl Keeper {
         let _made = self.making.lock().await;
         self.forget();
         let report = operation.reporter();
-        let ended = vial_engine::execute::down(self.maker.as_ref(), &self.paths, &self.name, &report).await;
+        let ended =
+            vial_engine::execute::down(self.maker.as_ref(), &self.paths, &self.name, &report).await;
         // Whoever hears that it is done must find the run directory and the lock gone: the process ends first, and the
         // client takes the end of the stream after `done` for the end of the keeper.
         operation.tell(match ended {
@@ -221,7 +239,9 @@ impl Keeper {
     async fn until_needless(self: &Arc<Self>) {
         loop {
             let changed = self.changed.notified();
-            let removed = self.operation().is_some_and(|last| last.kind == Kind::Down && last.is_finished());
+            let removed = self
+                .operation()
+                .is_some_and(|last| last.kind == Kind::Down && last.is_finished());
             if removed && matches!(self.record(), Ok(None)) {
                 server::let_answers_out().await;
                 return;

@@ -40,13 +40,25 @@ use vial_engine::paths::Paths;
 /// Runs a keeper in the foreground until its cluster is gone: `vial-keeper NAME`. Says `ready` or `busy` on stdout.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Some(name) = args.into_iter().nth(1).and_then(|name| name.into_string().ok()) else { return ExitCode::from(2) };
+    let Some(name) = args
+        .into_iter()
+        .nth(1)
+        .and_then(|name| name.into_string().ok())
+    else {
+        return ExitCode::from(2);
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_env_filter(tracing_subscriber::EnvFilter::new("info,hyper=warn,kube=warn,tower=warn"))
+        .with_env_filter(tracing_subscriber::EnvFilter::new(
+            "info,hyper=warn,kube=warn,tower=warn",
+        ))
         .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start");

@@ -1,4 +1,4 @@
-//! Who owns a cluster: the holder of `/run/vial/NAME.lock`.
+//! Who owns a cluster: the holder of `$VIAL_HOME/clusters/NAME.lock`.
 
 use std::fs;
 use std::io;
@@ -18,15 +18,20 @@ impl Owner {
     /// Takes the lock unless somebody has it.
     pub(crate) fn try_take(paths: &Paths, name: &str) -> io::Result<Option<Self>> {
         let path = paths.lock_file(name);
-        private_dir(&paths.run)?;
+        private_dir(&paths.clusters_dir())?;
         loop {
-            let file = fs::File::options().create(true).truncate(false).write(true).open(&path)?;
+            let file = fs::File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 other => other?,
             }
             // The former owner may have removed the file between our open and our lock: then it locks nothing.
-            let same = fs::metadata(&path).is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()));
+            let same = fs::metadata(&path)
+                .is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()));
             if same {
                 return Ok(Some(Self { file, path }));
             }
@@ -43,7 +48,10 @@ impl Drop for Owner {
 
 /// Makes a directory that only its owner may enter.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 #[cfg(test)]
@@ -53,7 +61,10 @@ mod tests {
     #[test]
     fn one_owner_at_a_time_and_no_file_left() {
         let dir = tempfile::tempdir().expect("a directory");
-        let paths = Paths { home: dir.path().into(), run: dir.path().join("run") };
+        let paths = Paths {
+            home: dir.path().into(),
+            run: dir.path().join("run"),
+        };
         let owner = Owner::try_take(&paths, "a").expect("works").expect("free");
         assert!(Owner::try_take(&paths, "a").expect("works").is_none());
         assert!(Owner::try_take(&paths, "b").expect("works").is_some());

@@ -35,7 +35,12 @@ pub(crate) struct Operation {
 
 impl Operation {
     pub(crate) fn new(kind: Kind) -> Arc<Self> {
-        Arc::new(Self { kind, begun: Instant::now(), events: Mutex::default(), seen: watch::Sender::new((0, false)) })
+        Arc::new(Self {
+            kind,
+            begun: Instant::now(),
+            events: Mutex::default(),
+            seen: watch::Sender::new((0, false)),
+        })
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -65,7 +70,12 @@ impl Operation {
         Arc::new(move |progress| {
             let at_us = u64::try_from(operation.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             operation.tell(match progress {
-                Progress::Started { id, title, node } => Event::Started { id, title, node, at_us },
+                Progress::Started { id, title, node } => Event::Started {
+                    id,
+                    title,
+                    node,
+                    at_us,
+                },
                 Progress::Finished { id } => Event::Finished { id, at_us },
                 Progress::Note { text } => Event::Note { text },
             });
@@ -76,14 +86,25 @@ impl Operation {
     pub(crate) fn events(self: &Arc<Self>) -> impl Stream<Item = Event> + use<> {
         let operation = Arc::clone(self);
         let seen = self.seen.subscribe();
-        futures::stream::unfold((operation, seen, 0), |(operation, mut seen, next)| async move {
-            let (count, finished) = *seen.wait_for(|(count, finished)| *count > next || *finished).await.ok()?;
-            if next >= count && finished {
-                return None;
-            }
-            let event = operation.events.lock().unwrap_or_else(PoisonError::into_inner).get(next).cloned()?;
-            Some((event, (operation, seen, next + 1)))
-        })
+        futures::stream::unfold(
+            (operation, seen, 0),
+            |(operation, mut seen, next)| async move {
+                let (count, finished) = *seen
+                    .wait_for(|(count, finished)| *count > next || *finished)
+                    .await
+                    .ok()?;
+                if next >= count && finished {
+                    return None;
+                }
+                let event = operation
+                    .events
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(next)
+                    .cloned()?;
+                Some((event, (operation, seen, next + 1)))
+            },
+        )
     }
 }
 

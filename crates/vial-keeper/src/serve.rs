@@ -22,7 +22,12 @@ pub(crate) struct Services {
 impl Services {
     /// Serves the API on `api` (a listener of the host) and DNS inside. A name server that cannot be had is logged, not
     /// fatal: addresses still work.
-    pub(crate) fn start(sandbox: &Arc<dyn Sandbox>, spec: &ClusterSpec, api: TcpListener, target: SocketAddr) -> Self {
+    pub(crate) fn start(
+        sandbox: &Arc<dyn Sandbox>,
+        spec: &ClusterSpec,
+        api: TcpListener,
+        target: SocketAddr,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward::serve(api, Arc::clone(sandbox), target));
         tasks.spawn(dns::serve(Arc::clone(sandbox), spec.clone()));

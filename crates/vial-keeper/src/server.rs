@@ -54,14 +54,22 @@ pub(crate) async fn let_answers_out() {
 async fn get_status(State(keeper): State<Arc<Keeper>>) -> Response {
     match status::of(&keeper).await {
         Some(status) => Json(status).into_response(),
-        None => (StatusCode::NOT_FOUND, format!("there is no cluster {}", keeper.name)).into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            format!("there is no cluster {}", keeper.name),
+        )
+            .into_response(),
     }
 }
 
 async fn get_access(State(keeper): State<Arc<Keeper>>) -> Response {
     let access = || -> vial_engine::Result<Option<KubeAccess>> {
-        let Some(record) = keeper.record()? else { return Ok(None) };
-        let Some(living) = keeper.living() else { return Ok(None) };
+        let Some(record) = keeper.record()? else {
+            return Ok(None);
+        };
+        let Some(living) = keeper.living() else {
+            return Ok(None);
+        };
         let dir = keeper.paths.cluster_dir(&keeper.name).join("pki");
         let pki = vial_engine::pki::ClusterPki::open(&dir, &living.plan)?;
         let pair = pki.pair(ADMIN)?;
@@ -74,7 +82,11 @@ async fn get_access(State(keeper): State<Arc<Keeper>>) -> Response {
     };
     match access() {
         Ok(Some(access)) => Json(access).into_response(),
-        Ok(None) => (StatusCode::CONFLICT, format!("cluster {} does not run", keeper.name)).into_response(),
+        Ok(None) => (
+            StatusCode::CONFLICT,
+            format!("cluster {} does not run", keeper.name),
+        )
+            .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, failure::chain(&error)).into_response(),
     }
 }
@@ -89,7 +101,11 @@ async fn post_down(State(keeper): State<Arc<Keeper>>) -> Response {
 
 async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     let Some(living) = keeper.living() else {
-        return (StatusCode::CONFLICT, format!("cluster {} does not run", keeper.name)).into_response();
+        return (
+            StatusCode::CONFLICT,
+            format!("cluster {} does not run", keeper.name),
+        )
+            .into_response();
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -104,16 +120,29 @@ async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
             // The client may be gone; the check's own pods are removed all the same.
             let _ = sender.send(CheckEvent::Result(result));
         };
-        let checked =
-            vial_engine::check::check(&living.client, living.sandbox.as_ref(), &living.plan.spec, &tell).await;
+        let checked = vial_engine::check::check(
+            &living.client,
+            living.sandbox.as_ref(),
+            &living.plan.spec,
+            &tell,
+        )
+        .await;
         let passed = checked.unwrap_or_else(|error| {
             let detail = failure::chain(&error);
-            tell(vial_engine::check::Outcome { check: "api", object: "kube-apiserver".into(), passed: false, detail, millis: 0 });
+            tell(vial_engine::check::Outcome {
+                check: "api",
+                object: "kube-apiserver".into(),
+                passed: false,
+                detail,
+                millis: 0,
+            });
             false
         });
         let _ = sender.send(CheckEvent::Done { passed });
     });
-    lines(tokio_stream::wrappers::UnboundedReceiverStream::new(receiver))
+    lines(tokio_stream::wrappers::UnboundedReceiverStream::new(
+        receiver,
+    ))
 }
 
 /// One JSON object a line, as they come.
@@ -123,5 +152,9 @@ fn lines<T: Serialize>(events: impl Stream<Item = T> + Send + 'static) -> Respon
         line.push(b'\n');
         Ok::<_, Infallible>(Bytes::from(line))
     });
-    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(bytes)).into_response()
+    (
+        [(CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(bytes),
+    )
+        .into_response()
 }

@@ -30,7 +30,12 @@ pub(crate) async fn of(keeper: &Keeper) -> Option<ClusterStatus> {
     if let Some(living) = &living {
         fill(&mut status, &record, living).await;
     }
-    status.phase = phase(keeper.busy().as_ref(), record.journal, living.is_some(), &status);
+    status.phase = phase(
+        keeper.busy().as_ref(),
+        record.journal,
+        living.is_some(),
+        &status,
+    );
     Some(status)
 }
 
@@ -50,7 +55,12 @@ pub(crate) fn of_record(record: &Record) -> ClusterStatus {
         api: format!("https://127.0.0.1:{}", record.api_port),
         keeper_pid: None,
         sandbox_pid: None,
-        nodes: record.spec.nodes.iter().map(|node| planned(record, node)).collect(),
+        nodes: record
+            .spec
+            .nodes
+            .iter()
+            .map(|node| planned(record, node))
+            .collect(),
         endpoints: Vec::new(),
     }
 }
@@ -65,8 +75,17 @@ fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
         role: role.into(),
         driver: "container".into(),
         ready: None,
-        addresses: node.addresses(record.spec.network.ip_family).iter().map(ToString::to_string).collect(),
-        pod_cidrs: record.spec.node_pod_cidrs(node).iter().map(ToString::to_string).collect(),
+        addresses: node
+            .addresses(record.spec.network.ip_family)
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        pod_cidrs: record
+            .spec
+            .node_pod_cidrs(node)
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         components: Vec::new(),
     }
 }
@@ -74,7 +93,11 @@ fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
 /// A running operation wins; then the worst of what was seen.
 fn phase(busy: Option<&Kind>, journal: Journal, lives: bool, status: &ClusterStatus) -> Phase {
     let well = |node: &NodeStatus| {
-        node.ready.as_deref() == Some("True") && node.components.iter().all(|component| component.state == "ready")
+        node.ready.as_deref() == Some("True")
+            && node
+                .components
+                .iter()
+                .all(|component| component.state == "ready")
     };
     match (busy, journal) {
         (Some(Kind::Down), _) | (_, Journal::Deleting) => Phase::Deleting,
@@ -90,13 +113,35 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
     status.sandbox_pid = Some(living.sandbox.pid());
     if let Some(target) = living.plan.api_target() {
         let host = format!("127.0.0.1:{}", record.api_port);
-        status.endpoints.push(Endpoint { name: "api".into(), host, target: target.to_string() });
+        status.endpoints.push(Endpoint {
+            name: "api".into(),
+            host,
+            target: target.to_string(),
+        });
     }
     let components = join_all(living.plan.nodes.iter().map(|node| async {
-        let lists = join_all(node.containers.iter().map(|container| components(living, &container.spec.name))).await;
-        let mut found: BTreeMap<_, _> = lists.into_iter().flatten().map(|one| (one.name.clone(), one)).collect();
-        let planned = node.containers.iter().flat_map(|container| &container.components);
-        let all = planned.map(|plan| found.remove(&plan.spec.name).unwrap_or_else(|| silent(&plan.spec.name))).collect();
+        let lists = join_all(
+            node.containers
+                .iter()
+                .map(|container| components(living, &container.spec.name)),
+        )
+        .await;
+        let mut found: BTreeMap<_, _> = lists
+            .into_iter()
+            .flatten()
+            .map(|one| (one.name.clone(), one))
+            .collect();
+        let planned = node
+            .containers
+            .iter()
+            .flat_map(|container| &container.components);
+        let all = planned
+            .map(|plan| {
+                found
+                    .remove(&plan.spec.name)
+                    .unwrap_or_else(|| silent(&plan.spec.name))
+            })
+            .collect();
         (node.config.name.clone(), all)
     }));
     let api: Api<Node> = Api::all(living.client.clone());
@@ -104,11 +149,19 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
     let nodes = tokio::time::timeout(PATIENCE, api.list(&params));
     let (components, nodes) = tokio::join!(components, nodes);
     let mut components: BTreeMap<String, Vec<ComponentStatus>> = components.into_iter().collect();
-    let nodes = nodes.ok().and_then(Result::ok).map(|list| list.items).unwrap_or_default();
+    let nodes = nodes
+        .ok()
+        .and_then(Result::ok)
+        .map(|list| list.items)
+        .unwrap_or_default();
     for node in &mut status.nodes {
         node.components = components.remove(&node.name).unwrap_or_default();
-        let object = nodes.iter().find(|object| object.metadata.name.as_deref() == Some(&node.name));
-        node.ready = object.map(|object| vial_engine::kube_api::ready(object).map_or_else(|| "Unknown".into(), |ready| ready.0));
+        let object = nodes
+            .iter()
+            .find(|object| object.metadata.name.as_deref() == Some(&node.name));
+        node.ready = object.map(|object| {
+            vial_engine::kube_api::ready(object).map_or_else(|| "Unknown".into(), |ready| ready.0)
+        });
     }
 }
 
@@ -116,10 +169,17 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
 async fn components(living: &View, container: &str) -> Vec<ComponentStatus> {
     let asked = async {
         let channel = living.sandbox.agent(container).await.ok()?;
-        let reply = AgentClient::new(channel).list_components(ListComponentsRequest {}).await.ok()?;
+        let reply = AgentClient::new(channel)
+            .list_components(ListComponentsRequest {})
+            .await
+            .ok()?;
         Some(reply.into_inner().components)
     };
-    let found = tokio::time::timeout(PATIENCE, asked).await.ok().flatten().unwrap_or_default();
+    let found = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     found.into_iter().map(known).collect()
 }
 
@@ -132,7 +192,9 @@ fn known(component: vial_rpc::ComponentStatus) -> ComponentStatus {
         State::Stopping => "stopping",
         State::Stopped => "stopped",
     };
-    let since = i64::try_from(component.since_unix_ms).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let since = i64::try_from(component.since_unix_ms)
+        .ok()
+        .and_then(|millis| Timestamp::from_millisecond(millis).ok());
     ComponentStatus {
         state: state.into(),
         pid: (component.pid != 0).then_some(component.pid),

@@ -21,14 +21,18 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Serves a sandbox that outlived its keeper.
 pub(crate) async fn resume(keeper: &Arc<Keeper>) {
     let resumed = async {
-        let Some(record) = keeper.record()? else { return Ok::<_, Failure>(()) };
-        let spec = execute::sandbox_spec(&keeper.paths, &keeper.name, Some(&record.spec))?;
+        let Some(record) = keeper.record()? else {
+            return Ok::<_, Failure>(());
+        };
+        let spec = execute::sandbox_spec(&keeper.paths, &keeper.name);
         let Some(sandbox) = keeper.maker.find(&spec).await? else {
             return Ok(keeper.maker.sweep(&spec).await?);
         };
         let image = image(keeper, &record.spec.node_image, Some(&record.image_digest))?;
         let journal = record.journal;
-        let mut prepared = execute::prepare(&keeper.paths, &record.spec, &image, || Err(std::io::ErrorKind::NotFound.into()))?;
+        let mut prepared = execute::prepare(&keeper.paths, &record.spec, &image, || {
+            Err(std::io::ErrorKind::NotFound.into())
+        })?;
         prepared.record.journal = journal;
         prepared.record.save(&keeper.paths)?;
         let listener = serve::listen(prepared.record.api_port)?;
@@ -42,9 +46,14 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
 /// Works on an operation until its last event is told.
 pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
     let last = match work(&keeper, &operation).await {
-        Ok(()) => Event::Done { status: status::of(&keeper).await.map(Box::new) },
+        Ok(()) => Event::Done {
+            status: status::of(&keeper).await.map(Box::new),
+        },
         Err(error) => match error.downcast_ref::<vial_image::Error>() {
-            Some(error) => failure::no_image(chain(error), "vial node-image build makes it; vial node-image ls shows what is there".into()),
+            Some(error) => failure::no_image(
+                chain(error),
+                "vial node-image build makes it; vial node-image ls shows what is there".into(),
+            ),
             None => failure::event(&keeper.name, error.as_ref()),
         },
     };
@@ -53,23 +62,39 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
 }
 
 async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Failure> {
-    let Kind::Up(spec) = &operation.kind else { return Ok(()) };
+    let Kind::Up(spec) = &operation.kind else {
+        return Ok(());
+    };
     let report = operation.reporter();
     let record = keeper.record()?;
-    let image = image(keeper, &spec.node_image, record.as_ref().map(|record| record.image_digest.as_str()))?;
+    let image = image(
+        keeper,
+        &spec.node_image,
+        record.as_ref().map(|record| record.image_digest.as_str()),
+    )?;
     let mut listener = None;
     let mut prepared = execute::prepare(&keeper.paths, spec, &image, || {
         let own = serve::listen(0)?;
         let api_port = own.local_addr()?.port();
         listener = Some(own);
-        Ok(Birth { uid: uid()?, created: jiff::Timestamp::now().to_string(), api_port })
+        Ok(Birth {
+            uid: uid()?,
+            created: jiff::Timestamp::now().to_string(),
+            api_port,
+        })
     })?;
     if keeper.living().is_none() {
         let listener = match listener {
             Some(listener) => listener,
             None => serve::listen(prepared.record.api_port)?,
         };
-        let making = vial_engine::progress::step(&report, None, "sandbox", "make the sandbox", make(keeper, prepared));
+        let making = vial_engine::progress::step(
+            &report,
+            None,
+            "sandbox",
+            "make the sandbox",
+            make(keeper, prepared),
+        );
         let (sandbox, made) = making.await?;
         prepared = made;
         open(keeper, &prepared, sandbox, listener).await?;
@@ -87,7 +112,10 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
 
 /// Makes or finds the sandbox in a task of its own, which a cancelled `up` does not cut: a sandbox must be findable
 /// before anybody else looks for it.
-async fn make(keeper: &Arc<Keeper>, prepared: Prepared) -> Result<(Arc<dyn Sandbox>, Prepared), Failure> {
+async fn make(
+    keeper: &Arc<Keeper>,
+    prepared: Prepared,
+) -> Result<(Arc<dyn Sandbox>, Prepared), Failure> {
     let guard = Arc::clone(&keeper.making).lock_owned().await;
     let keeper = Arc::clone(keeper);
     let task = tokio::spawn(async move {
@@ -106,7 +134,10 @@ async fn open(
     listener: TcpListener,
 ) -> Result<(), Failure> {
     let client = kube_api::client(&prepared.admin_kubeconfig()?).await?;
-    let target = prepared.plan.api_target().ok_or("the cluster has no control plane")?;
+    let target = prepared
+        .plan
+        .api_target()
+        .ok_or("the cluster has no control plane")?;
     let living = Living {
         _services: Services::start(&sandbox, &prepared.plan.spec, listener, target),
         plan: Arc::new(prepared.plan.clone()),
@@ -119,7 +150,11 @@ async fn open(
 }
 
 /// The image of an existing cluster is the one it was made from, whatever its name means today.
-fn image(keeper: &Keeper, reference: &str, digest: Option<&str>) -> Result<NodeImage, vial_image::Error> {
+fn image(
+    keeper: &Keeper,
+    reference: &str,
+    digest: Option<&str>,
+) -> Result<NodeImage, vial_image::Error> {
     let store = Store::open(&keeper.paths.home)?;
     match digest {
         Some(digest) => store.find(digest),

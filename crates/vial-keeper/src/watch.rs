@@ -35,11 +35,8 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
     }
     tracing::warn!(cluster = keeper.name, "the sandbox ended");
     keeper.forget();
-    let swept = async {
-        let spec = vial_engine::execute::sandbox_spec(&keeper.paths, &keeper.name, None)?;
-        keeper.maker.sweep(&spec).await.map_err(vial_engine::Error::from)
-    };
-    if let Err(error) = swept.await {
+    let spec = vial_engine::execute::sandbox_spec(&keeper.paths, &keeper.name);
+    if let Err(error) = keeper.maker.sweep(&spec).await {
         tracing::error!(error = %chain(&error), "cannot sweep");
     }
     keeper.changed.notify_waiters();
@@ -53,16 +50,31 @@ fn nodes(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) -> BoxFuture<'static, (
 }
 
 async fn bring_back(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
-    let Ok(channel) = sandbox.init().await else { return };
-    let Ok(events) = InitClient::new(channel).watch_containers(WatchContainersRequest {}).await else { return };
+    let Ok(channel) = sandbox.init().await else {
+        return;
+    };
+    let Ok(events) = InitClient::new(channel)
+        .watch_containers(WatchContainersRequest {})
+        .await
+    else {
+        return;
+    };
     let mut events = events.into_inner();
     while let Ok(Some(status)) = events.message().await {
         if status.state() != State::Ended || keeper.busy().is_some() {
             continue;
         }
-        tracing::warn!(container = status.name, code = status.exit_code, "a container ended");
+        tracing::warn!(
+            container = status.name,
+            code = status.exit_code,
+            "a container ended"
+        );
         if let Ok(Some(record)) = keeper.record() {
-            keeper.up(UpRequest { spec: record.spec }).await.finished().await;
+            keeper
+                .up(UpRequest { spec: record.spec })
+                .await
+                .finished()
+                .await;
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -50,14 +50,31 @@ struct Overlay {
 impl Chroot {
     /// A directory that is written to directly.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), overlay: None, binds: Vec::new() }
+        Self {
+            root: root.into(),
+            overlay: None,
+            binds: Vec::new(),
+        }
     }
 
     /// `lower` seen through an overlay that puts every change into `upper`; `work` is an empty directory beside it and
     /// `mount_point` any directory.
-    pub fn overlay(mount_point: impl Into<PathBuf>, lower: impl Into<PathBuf>, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
-        let overlay = Overlay { lower: lower.into(), upper: upper.into(), work: work.into() };
-        Self { root: mount_point.into(), overlay: Some(overlay), binds: Vec::new() }
+    pub fn overlay(
+        mount_point: impl Into<PathBuf>,
+        lower: impl Into<PathBuf>,
+        upper: impl Into<PathBuf>,
+        work: impl Into<PathBuf>,
+    ) -> Self {
+        let overlay = Overlay {
+            lower: lower.into(),
+            upper: upper.into(),
+            work: work.into(),
+        };
+        Self {
+            root: mount_point.into(),
+            overlay: Some(overlay),
+            binds: Vec::new(),
+        }
     }
 
     /// Shows a directory of the host read-only at `/run/NAME`.
@@ -87,23 +104,59 @@ impl Chroot {
         let mut plan = Plan::default();
         if let Some(Overlay { lower, upper, work }) = &self.overlay {
             for path in [lower, upper, work] {
-                if path.as_os_str().as_bytes().iter().any(|byte| b",:\\".contains(byte)) {
-                    return Err(SysError::other("plan an overlay", format!("{} has a comma, a colon or a backslash in it", path.display())));
+                if path
+                    .as_os_str()
+                    .as_bytes()
+                    .iter()
+                    .any(|byte| b",:\\".contains(byte))
+                {
+                    return Err(SysError::other(
+                        "plan an overlay",
+                        format!(
+                            "{} has a comma, a colon or a backslash in it",
+                            path.display()
+                        ),
+                    ));
                 }
             }
-            let data = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+            let data = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                lower.display(),
+                upper.display(),
+                work.display()
+            );
             plan.mount("overlay", &self.root, MountFlags::empty(), &data)?;
         }
-        plan.mount("proc", &self.root.join("proc"), MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "")?;
-        plan.mount("tmpfs", &self.root.join("tmp"), MountFlags::NOSUID | MountFlags::NODEV, "mode=1777")?;
-        plan.mount("tmpfs", &self.root.join("run"), MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
+        plan.mount(
+            "proc",
+            &self.root.join("proc"),
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+            "",
+        )?;
+        plan.mount(
+            "tmpfs",
+            &self.root.join("tmp"),
+            MountFlags::NOSUID | MountFlags::NODEV,
+            "mode=1777",
+        )?;
+        plan.mount(
+            "tmpfs",
+            &self.root.join("run"),
+            MountFlags::NOSUID | MountFlags::NODEV,
+            "mode=755",
+        )?;
         let dev = self.root.join("dev");
         plan.mount("tmpfs", &dev, MountFlags::NOSUID, "mode=755")?;
         for device in DEVICES {
             plan.add("create a device's place in", &dev.join(device), Act::File)?;
             plan.bind(&Path::new("/dev").join(device), &dev.join(device), false)?;
         }
-        for (name, target) in [("fd", c"/proc/self/fd"), ("stdin", c"/proc/self/fd/0"), ("stdout", c"/proc/self/fd/1"), ("stderr", c"/proc/self/fd/2")] {
+        for (name, target) in [
+            ("fd", c"/proc/self/fd"),
+            ("stdin", c"/proc/self/fd/0"),
+            ("stdout", c"/proc/self/fd/1"),
+            ("stderr", c"/proc/self/fd/2"),
+        ] {
             plan.add("link", &dev.join(name), |link| Act::Link(target, link))?;
         }
         for (source, name) in &self.binds {
@@ -125,8 +178,17 @@ struct Step {
 
 #[derive(Debug)]
 enum Act {
-    Mount { kind: CString, target: CString, flags: MountFlags, data: CString },
-    Bind { source: CString, target: CString, read_only: bool },
+    Mount {
+        kind: CString,
+        target: CString,
+        flags: MountFlags,
+        data: CString,
+    },
+    Bind {
+        source: CString,
+        target: CString,
+        read_only: bool,
+    },
     Directory(CString),
     File(CString),
     Link(&'static CStr, CString),
@@ -137,42 +199,94 @@ enum Act {
 struct Plan(Vec<Step>);
 
 impl Plan {
-    fn add(&mut self, what: &str, path: &Path, act: impl FnOnce(CString) -> Act) -> Result<(), SysError> {
+    fn add(
+        &mut self,
+        what: &str,
+        path: &Path,
+        act: impl FnOnce(CString) -> Act,
+    ) -> Result<(), SysError> {
         let target = c_string(path)?;
-        self.0.push(Step { what: format!("cannot {what} {}\n", path.display()), act: act(target) });
+        self.0.push(Step {
+            what: format!("cannot {what} {}\n", path.display()),
+            act: act(target),
+        });
         Ok(())
     }
 
-    fn mount(&mut self, kind: &str, target: &Path, flags: MountFlags, data: &str) -> Result<(), SysError> {
+    fn mount(
+        &mut self,
+        kind: &str,
+        target: &Path,
+        flags: MountFlags,
+        data: &str,
+    ) -> Result<(), SysError> {
         let (kind_c, data) = (c_string(Path::new(kind))?, c_string(Path::new(data))?);
-        self.add(&format!("mount {kind} on"), target, |target| Act::Mount { kind: kind_c, target, flags, data })
+        self.add(&format!("mount {kind} on"), target, |target| Act::Mount {
+            kind: kind_c,
+            target,
+            flags,
+            data,
+        })
     }
 
     fn bind(&mut self, source: &Path, target: &Path, read_only: bool) -> Result<(), SysError> {
         let source_c = c_string(source)?;
-        self.add(&format!("bind {} to", source.display()), target, |target| Act::Bind { source: source_c, target, read_only })
+        self.add(&format!("bind {} to", source.display()), target, |target| {
+            Act::Bind {
+                source: source_c,
+                target,
+                read_only,
+            }
+        })
     }
 }
 
 fn c_string(path: &Path) -> Result<CString, SysError> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| SysError::other("plan a chroot", format!("{} has a zero byte in it", path.display())))
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
+        SysError::other(
+            "plan a chroot",
+            format!("{} has a zero byte in it", path.display()),
+        )
+    })
 }
 
 impl Step {
     fn run(&self) -> rustix::io::Result<()> {
         match &self.act {
-            Act::Mount { kind, target, flags, data } => {
-                rustix::mount::mount(kind.as_c_str(), target.as_c_str(), kind.as_c_str(), *flags, Some(data.as_c_str()))
-            }
-            Act::Bind { source, target, read_only } => {
+            Act::Mount {
+                kind,
+                target,
+                flags,
+                data,
+            } => rustix::mount::mount(
+                kind.as_c_str(),
+                target.as_c_str(),
+                kind.as_c_str(),
+                *flags,
+                Some(data.as_c_str()),
+            ),
+            Act::Bind {
+                source,
+                target,
+                read_only,
+            } => {
                 rustix::mount::mount_bind(source.as_c_str(), target.as_c_str())?;
                 if *read_only {
-                    rustix::mount::mount_remount(target.as_c_str(), MountFlags::BIND | MountFlags::RDONLY, c"")?;
+                    rustix::mount::mount_remount(
+                        target.as_c_str(),
+                        MountFlags::BIND | MountFlags::RDONLY,
+                        c"",
+                    )?;
                 }
                 Ok(())
             }
             Act::Directory(path) => rustix::fs::mkdir(path.as_c_str(), Mode::from_raw_mode(0o755)),
-            Act::File(path) => rustix::fs::open(path.as_c_str(), OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o644)).map(drop),
+            Act::File(path) => rustix::fs::open(
+                path.as_c_str(),
+                OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+                Mode::from_raw_mode(0o644),
+            )
+            .map(drop),
             Act::Link(target, link) => rustix::fs::symlink(*target, link.as_c_str()),
             Act::Root(path) => {
                 rustix::process::chroot(path.as_c_str())?;
@@ -186,7 +300,11 @@ impl Step {
 fn enter(steps: &[Step]) -> io::Result<()> {
     let die_with_parent = || rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     die_with_parent()?;
-    let kinds = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWNET | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
+    let kinds = UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWIPC;
     // SAFETY: unsafe in rustix because of `CLONE_FILES`, which is not among them.
     unsafe { rustix::thread::unshare_unsafe(kinds) }?;
     // The first fork makes PID 1 of the new namespace, the second one lets the program be an ordinary process: PID 1
@@ -201,7 +319,10 @@ fn enter(steps: &[Step]) -> io::Result<()> {
     }
     rustix::process::setsid()?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    rustix::mount::mount_change(
+        c"/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
     rustix::system::sethostname(b"localhost")?;
     for step in steps {
         if let Err(errno) = step.run() {
@@ -222,7 +343,10 @@ fn wait_for(child: libc::pid_t) -> ! {
         // Not waitpid(None), which is waitpid(2) of 0: the program has left this process group.
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == child => {
-                break status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255);
+                break status
+                    .exit_status()
+                    .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+                    .unwrap_or(255);
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => break 255,
@@ -249,24 +373,53 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         for name in ["usr", "bin", "lib", "lib64"] {
-            std::os::unix::fs::symlink(if name == "usr" { "run/usr".to_owned() } else { format!("run/usr/{name}") }, dir.path().join(name)).unwrap();
+            std::os::unix::fs::symlink(
+                if name == "usr" {
+                    "run/usr".to_owned()
+                } else {
+                    format!("run/usr/{name}")
+                },
+                dir.path().join(name),
+            )
+            .unwrap();
         }
         let chroot = Chroot::new(dir.path()).show("/usr", "usr");
         Some((dir, chroot))
     }
 
     fn sh(chroot: &Chroot, script: &str) -> std::process::Output {
-        chroot.command("/bin/sh").unwrap().arg("-c").arg(script).stdin(Stdio::null()).output().unwrap()
+        chroot
+            .command("/bin/sh")
+            .unwrap()
+            .arg("-c")
+            .arg(script)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     #[test]
     fn a_program_sees_only_the_root_and_itself() {
         let Some((dir, chroot)) = root() else { return };
-        let output = sh(&chroot, "echo $$; cd /; echo *; hostname; cat /proc/net/dev | wc -l; echo x >/dev/null; : >/run/usr/no");
+        let output = sh(
+            &chroot,
+            "echo $$; cd /; echo *; hostname; cat /proc/net/dev | wc -l; echo x >/dev/null; : >/run/usr/no",
+        );
         let stdout = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(stdout.lines().collect::<Vec<_>>(), ["2", "bin dev lib lib64 proc run tmp usr", "localhost", "3"]);
-        assert!(String::from_utf8(output.stderr).unwrap().contains("Read-only file system"));
-        assert_eq!(fs::read_dir(dir.path().join("dev")).unwrap().count(), 0, "the mounts stay inside");
+        assert_eq!(
+            stdout.lines().collect::<Vec<_>>(),
+            ["2", "bin dev lib lib64 proc run tmp usr", "localhost", "3"]
+        );
+        assert!(
+            String::from_utf8(output.stderr)
+                .unwrap()
+                .contains("Read-only file system")
+        );
+        assert_eq!(
+            fs::read_dir(dir.path().join("dev")).unwrap().count(),
+            0,
+            "the mounts stay inside"
+        );
     }
 
     #[test]
@@ -281,9 +434,29 @@ mod tests {
     #[test]
     fn names_what_is_missing() {
         let Some((dir, chroot)) = root() else { return };
-        assert_eq!(chroot.command("/bin/nonesuch").unwrap().spawn().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            chroot
+                .command("/bin/nonesuch")
+                .unwrap()
+                .spawn()
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
         fs::remove_dir(dir.path().join("tmp")).unwrap();
-        assert_eq!(chroot.command("/bin/true").unwrap().spawn().unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(Chroot::overlay("/m", "/a:b", "/u", "/w").command("/bin/true").is_err());
+        assert_eq!(
+            chroot
+                .command("/bin/true")
+                .unwrap()
+                .spawn()
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(
+            Chroot::overlay("/m", "/a:b", "/u", "/w")
+                .command("/bin/true")
+                .is_err()
+        );
     }
 }

@@ -29,9 +29,15 @@ pub fn open(columns: u16, rows: u16) -> io::Result<Pty> {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&controller)?;
     unlockpt(&controller)?;
-    let terminal = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let terminal = ioctl_tiocgptpeer(
+        &controller,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )?;
     resize(&controller, columns, rows)?;
-    Ok(Pty { controller, terminal })
+    Ok(Pty {
+        controller,
+        terminal,
+    })
 }
 
 /// Sets the size in characters; the foreground process group gets SIGWINCH when it changed.
@@ -39,7 +45,12 @@ pub fn open(columns: u16, rows: u16) -> io::Result<Pty> {
 /// # Errors
 /// When `terminal` is no terminal.
 pub fn resize(terminal: impl AsFd, columns: u16, rows: u16) -> io::Result<()> {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 
@@ -58,7 +69,10 @@ pub fn signal_foreground(controller: impl AsFd, signal: Signal) -> io::Result<()
 /// When `terminal` is no terminal.
 pub fn end_of_file(terminal: impl AsFd) -> io::Result<Option<u8>> {
     let modes = rustix::termios::tcgetattr(terminal)?;
-    Ok(modes.local_modes.contains(LocalModes::ICANON).then(|| modes.special_codes[SpecialCodeIndex::VEOF]))
+    Ok(modes
+        .local_modes
+        .contains(LocalModes::ICANON)
+        .then(|| modes.special_codes[SpecialCodeIndex::VEOF]))
 }
 
 #[cfg(test)]
@@ -91,7 +105,8 @@ mod tests {
         assert_eq!(end_of_file(&pty.controller).unwrap(), Some(4));
         let mut modes = rustix::termios::tcgetattr(&pty.terminal).unwrap();
         modes.make_raw();
-        rustix::termios::tcsetattr(&pty.terminal, rustix::termios::OptionalActions::Now, &modes).unwrap();
+        rustix::termios::tcsetattr(&pty.terminal, rustix::termios::OptionalActions::Now, &modes)
+            .unwrap();
         assert_eq!(end_of_file(&pty.controller).unwrap(), None);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! `std::process::Command` covers all the rest. What is here runs between fork and exec, where only async-signal-safe
 //! calls are allowed (signal-safety(7)): system calls on values made before the fork, no allocation.
-#![expect(unsafe_code, reason = "code between fork and exec, and descriptors known by number only, cannot be safe")]
+#![expect(
+    unsafe_code,
+    reason = "code between fork and exec, and descriptors known by number only, cannot be safe"
+)]
 
 use std::fs;
 use std::io;
@@ -34,7 +37,11 @@ pub enum Terminal {
 }
 
 /// Makes `command` start as leader of a new session and process group (setsid(2)), and drop to `credentials` when given.
-pub fn prepare(command: &mut Command, terminal: Terminal, credentials: Option<Credentials>) -> &mut Command {
+pub fn prepare(
+    command: &mut Command,
+    terminal: Terminal,
+    credentials: Option<Credentials>,
+) -> &mut Command {
     let credentials = credentials.map(|who| {
         let groups: Vec<Gid> = who.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
         (Uid::from_raw(who.uid), Gid::from_raw(who.gid), groups)
@@ -63,7 +70,13 @@ pub fn prepare(command: &mut Command, terminal: Terminal, credentials: Option<Cr
 /// When /proc/self/fd cannot be read.
 pub fn close_inherited_on_exec() -> io::Result<()> {
     for entry in fs::read_dir("/proc/self/fd")? {
-        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        let Some(number) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<RawFd>().ok())
+        else {
+            continue;
+        };
         if number < 3 {
             continue;
         }
@@ -101,20 +114,32 @@ mod tests {
     #[test]
     fn a_child_leads_its_own_session() {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "cut -d' ' -f1,5,6 /proc/$$/stat"]).stdin(Stdio::null());
-        let output = prepare(&mut command, Terminal::None, None).output().unwrap();
+        command
+            .args(["-c", "cut -d' ' -f1,5,6 /proc/$$/stat"])
+            .stdin(Stdio::null());
+        let output = prepare(&mut command, Terminal::None, None)
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let ids: Vec<&str> = text.split_whitespace().collect();
         assert_eq!(ids.len(), 3, "{text}");
-        assert!(ids.iter().all(|id| *id == ids[0]), "pid, process group and session differ: {text}");
+        assert!(
+            ids.iter().all(|id| *id == ids[0]),
+            "pid, process group and session differ: {text}"
+        );
     }
 
     #[test]
     fn stdin_becomes_the_controlling_terminal() {
         let pty = crate::pty::open(80, 24).unwrap();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "echo seen >/dev/tty"]).stdin(pty.terminal).stdout(Stdio::null());
-        let status = prepare(&mut command, Terminal::Stdin, None).status().unwrap();
+        command
+            .args(["-c", "echo seen >/dev/tty"])
+            .stdin(pty.terminal)
+            .stdout(Stdio::null());
+        let status = prepare(&mut command, Terminal::Stdin, None)
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 

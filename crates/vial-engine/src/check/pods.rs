@@ -30,15 +30,31 @@ pub(super) async fn check(client: &kube::Client, node: &str) -> Vec<Outcome> {
     let outcome = run(&api, node).await;
     let millis = millis(begun);
     match outcome {
-        Ok(message) => ["dns", "service"].map(|check| line(&message, check, node, millis)).into(),
-        Err(detail) => vec![Outcome { check: "dns", object: node.to_owned(), passed: false, detail, millis }],
+        Ok(message) => ["dns", "service"]
+            .map(|check| line(&message, check, node, millis))
+            .into(),
+        Err(detail) => vec![Outcome {
+            check: "dns",
+            object: node.to_owned(),
+            passed: false,
+            detail,
+            millis,
+        }],
     }
 }
 
 fn line(message: &str, check: &'static str, node: &str, millis: u64) -> Outcome {
-    let found = message.lines().find_map(|line| line.strip_prefix(check)?.trim_start().split_once(' '));
+    let found = message
+        .lines()
+        .find_map(|line| line.strip_prefix(check)?.trim_start().split_once(' '));
     let (verdict, detail) = found.unwrap_or(("fail", "the pod said nothing of it"));
-    Outcome { check, object: node.to_owned(), passed: verdict == "pass", detail: detail.to_owned(), millis }
+    Outcome {
+        check,
+        object: node.to_owned(),
+        passed: verdict == "pass",
+        detail: detail.to_owned(),
+        millis,
+    }
 }
 
 async fn run(api: &Api<Pod>, node: &str) -> Result<String, String> {
@@ -61,34 +77,65 @@ async fn run(api: &Api<Pod>, node: &str) -> Result<String, String> {
         },
     }))
     .map_err(|error| error.to_string())?;
-    let made = api.create(&PostParams::default(), &pod).await.map_err(|error| format!("cannot make a pod: {error}"))?;
+    let made = api
+        .create(&PostParams::default(), &pod)
+        .await
+        .map_err(|error| format!("cannot make a pod: {error}"))?;
     let name = made.metadata.name.unwrap_or_default();
-    let ended = |pod: Option<&Pod>| pod.is_none_or(|pod| matches!(phase(pod), "Succeeded" | "Failed"));
+    let ended =
+        |pod: Option<&Pod>| pod.is_none_or(|pod| matches!(phase(pod), "Succeeded" | "Failed"));
     let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), &name, ended)).await;
     let seen = match waited {
         Ok(Ok(pod)) => pod,
         _ => api.get_opt(&name).await.ok().flatten(),
     };
-    let _ = api.delete(&name, &DeleteParams::default().grace_period(0)).await;
+    let _ = api
+        .delete(&name, &DeleteParams::default().grace_period(0))
+        .await;
     let pod = seen.ok_or_else(|| format!("pod kube-system/{name} disappeared"))?;
-    message(&pod).ok_or_else(|| format!("pod kube-system/{name} is {}: {}", phase(&pod), waiting(&pod)))
+    message(&pod).ok_or_else(|| {
+        format!(
+            "pod kube-system/{name} is {}: {}",
+            phase(&pod),
+            waiting(&pod)
+        )
+    })
 }
 
 fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 fn message(pod: &Pod) -> Option<String> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.first()?.state.as_ref()?.terminated.as_ref()?.message.clone()
+    statuses
+        .first()?
+        .state
+        .as_ref()?
+        .terminated
+        .as_ref()?
+        .message
+        .clone()
 }
 
 /// Why the container does not run.
 fn waiting(pod: &Pod) -> String {
-    let state = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first()?.state.clone());
+    let state = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref()?.first()?.state.clone());
     let waiting = state.and_then(|state| state.waiting);
     waiting.map_or_else(
         || "its container has not ended".into(),
-        |waiting| format!("{} {}", waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default()),
+        |waiting| {
+            format!(
+                "{} {}",
+                waiting.reason.unwrap_or_default(),
+                waiting.message.unwrap_or_default()
+            )
+        },
     )
 }

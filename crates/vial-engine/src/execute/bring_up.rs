@@ -42,16 +42,37 @@ struct Work<'a> {
 ///
 /// # Errors
 /// The first thing that failed; what was made stays.
-pub async fn bring_up(paths: &Paths, prepared: &Prepared, sandbox: &dyn Sandbox, report: &Reporter) -> Result<()> {
+pub async fn bring_up(
+    paths: &Paths,
+    prepared: &Prepared,
+    sandbox: &dyn Sandbox,
+    report: &Reporter,
+) -> Result<()> {
     for change in &prepared.changes {
-        report(Progress::Note { text: change.to_string() });
+        report(Progress::Note {
+            text: change.to_string(),
+        });
     }
-    step(report, None, "disks", "make the nodes' disks", disks::make(paths, prepared)).await?;
-    let work = Work { prepared, sandbox, report, joined: SetOnce::new() };
+    step(
+        report,
+        None,
+        "disks",
+        "make the nodes' disks",
+        disks::make(paths, prepared),
+    )
+    .await?;
+    let work = Work {
+        prepared,
+        sandbox,
+        report,
+        joined: SetOnce::new(),
+    };
     step(report, None, "network", "connect the nodes", async {
         let mut init = InitClient::new(sandbox.init().await?);
         let network = prepared.plan.network.clone();
-        init.apply_network(network).await.map_err(Error::rpc("cannot connect the nodes"))
+        init.apply_network(network)
+            .await
+            .map_err(Error::rpc("cannot connect the nodes"))
     })
     .await?;
     let nodes = try_join_all(prepared.plan.nodes.iter().map(|node| work.node(node)));
@@ -59,8 +80,19 @@ pub async fn bring_up(paths: &Paths, prepared: &Prepared, sandbox: &dyn Sandbox,
     let client = work.joined.wait().await;
     for change in &prepared.changes {
         if let Change::RemoveNode(node) = change {
-            let before = prepared.before.as_ref().and_then(|before| before.node(node));
-            remove::node(paths, &prepared.record.name, client, sandbox, before, report).await?;
+            let before = prepared
+                .before
+                .as_ref()
+                .and_then(|before| before.node(node));
+            remove::node(
+                paths,
+                &prepared.record.name,
+                client,
+                sandbox,
+                before,
+                report,
+            )
+            .await?;
         }
     }
     Ok(())
@@ -81,12 +113,25 @@ impl Work<'_> {
     async fn control_plane(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
         let name = Some(node.config.name.as_str());
         let start = Container::start(self.sandbox, &self.prepared.pki, plan);
-        let mut container = step(self.report, name, "control-plane", "make the control plane's container", start).await?;
+        let mut container = step(
+            self.report,
+            name,
+            "control-plane",
+            "make the control plane's container",
+            start,
+        )
+        .await?;
         container.apply(Stage::Boot).await?;
         for component in ["etcd", "kube-apiserver"] {
             self.ready(node, &container, component).await?;
         }
-        let joining = step(self.report, name, "objects", "create vial's objects in the API", self.join());
+        let joining = step(
+            self.report,
+            name,
+            "objects",
+            "create vial's objects in the API",
+            self.join(),
+        );
         let controllers = async {
             tokio::try_join!(
                 self.ready(node, &container, "kube-controller-manager"),
@@ -103,7 +148,13 @@ impl Work<'_> {
         let plan = &self.prepared.plan;
         let client = kube_api::client(&self.prepared.admin_kubeconfig()?).await?;
         kube_api::apply(&client, "of vial", &plan.bootstrap).await?;
-        try_join_all(plan.spec.nodes.iter().map(|node| kube_api::ensure_node(&client, &plan.spec, node))).await?;
+        try_join_all(
+            plan.spec
+                .nodes
+                .iter()
+                .map(|node| kube_api::ensure_node(&client, &plan.spec, node)),
+        )
+        .await?;
         // Set once: there is one first control-plane node.
         let _ = self.joined.set(client);
         Ok(())
@@ -112,22 +163,54 @@ impl Work<'_> {
     async fn worker(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
         let name = Some(node.config.name.as_str());
         let start = Container::start(self.sandbox, &self.prepared.pki, plan);
-        let mut container = step(self.report, name, "container", "make the node's container", start).await?;
+        let mut container = step(
+            self.report,
+            name,
+            "container",
+            "make the node's container",
+            start,
+        )
+        .await?;
         container.apply(Stage::Boot).await?;
-        tokio::try_join!(self.ready(node, &container, "containerd"), self.ready(node, &container, "sshd"))?;
+        tokio::try_join!(
+            self.ready(node, &container, "containerd"),
+            self.ready(node, &container, "sshd")
+        )?;
         let client = self.joined.wait().await;
         container.apply(Stage::Joined).await?;
-        tokio::try_join!(self.ready(node, &container, "kubelet"), self.ready(node, &container, "kube-proxy"))?;
+        tokio::try_join!(
+            self.ready(node, &container, "kubelet"),
+            self.ready(node, &container, "kube-proxy")
+        )?;
         if self.prepared.plan.spec.network.cni == Cni::None {
             return Ok(());
         }
         let waiting = kube_api::wait_node_ready(client, &node.config.name, NODE_READY);
-        step(self.report, name, "ready", "wait until the node is Ready", waiting).await
+        step(
+            self.report,
+            name,
+            "ready",
+            "wait until the node is Ready",
+            waiting,
+        )
+        .await
     }
 
-    async fn ready(&self, node: &NodePlan, container: &Container<'_>, component: &str) -> Result<()> {
+    async fn ready(
+        &self,
+        node: &NodePlan,
+        container: &Container<'_>,
+        component: &str,
+    ) -> Result<()> {
         let name = Some(node.config.name.as_str());
-        step(self.report, name, component, format!("start {component}"), container.ready(component)).await
+        step(
+            self.report,
+            name,
+            component,
+            format!("start {component}"),
+            container.ready(component),
+        )
+        .await
     }
 
     /// The person's manifests, in their order.
@@ -136,7 +219,14 @@ impl Work<'_> {
         for manifest in &self.prepared.plan.spec.manifests {
             let id = format!("manifest {}", manifest.name);
             let applying = kube_api::apply(client, &manifest.name, &manifest.content);
-            step(self.report, None, &id, format!("apply {}", manifest.name), applying).await?;
+            step(
+                self.report,
+                None,
+                &id,
+                format!("apply {}", manifest.name),
+                applying,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -151,11 +241,13 @@ impl Work<'_> {
         let client = self.joined.wait().await;
         let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
         let available = |deployment: Option<&Deployment>| {
-            let ready = deployment.and_then(|deployment| deployment.status.as_ref()?.available_replicas);
+            let ready =
+                deployment.and_then(|deployment| deployment.status.as_ref()?.available_replicas);
             ready.is_some_and(|ready| ready > 0)
         };
         let waiting = async {
-            match tokio::time::timeout(NODE_READY, await_condition(api, "coredns", available)).await {
+            match tokio::time::timeout(NODE_READY, await_condition(api, "coredns", available)).await
+            {
                 Ok(Ok(_)) => Ok(()),
                 _ => Err(Error::Timeout {
                     what: "deployment kube-system/coredns is not available".into(),
@@ -164,6 +256,13 @@ impl Work<'_> {
                 }),
             }
         };
-        step(self.report, None, "dns", "wait for the cluster's DNS", waiting).await
+        step(
+            self.report,
+            None,
+            "dns",
+            "wait for the cluster's DNS",
+            waiting,
+        )
+        .await
     }
 }

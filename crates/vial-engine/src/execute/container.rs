@@ -24,7 +24,11 @@ pub(super) struct Container<'a> {
 
 impl<'a> Container<'a> {
     /// Makes the container (or finds it running) and writes its files.
-    pub(super) async fn start(sandbox: &dyn Sandbox, pki: &ClusterPki, plan: &'a ContainerPlan) -> Result<Self> {
+    pub(super) async fn start(
+        sandbox: &dyn Sandbox,
+        pki: &ClusterPki,
+        plan: &'a ContainerPlan,
+    ) -> Result<Self> {
         let name = &plan.spec.name;
         let mut init = InitClient::new(sandbox.init().await?);
         init.start_container(plan.spec.clone())
@@ -33,18 +37,30 @@ impl<'a> Container<'a> {
         let mut agent = AgentClient::new(sandbox.agent(name).await?);
         let files = render(pki, plan)?;
         agent
-            .write_files(WriteFilesRequest { files: files.clone() })
+            .write_files(WriteFilesRequest {
+                files: files.clone(),
+            })
             .await
-            .map_err(Error::rpc(format!("cannot write the files of container {name}")))?;
+            .map_err(Error::rpc(format!(
+                "cannot write the files of container {name}"
+            )))?;
         Ok(Self { plan, files, agent })
     }
 
     /// Starts (or replaces, where the plan changed) the components of a stage; does not wait for them.
     pub(super) async fn apply(&mut self, stage: Stage) -> Result<()> {
-        for component in self.plan.components.iter().filter(|component| component.stage == stage) {
+        for component in self
+            .plan
+            .components
+            .iter()
+            .filter(|component| component.stage == stage)
+        {
             let spec = self.complete(component);
             let what = format!("cannot start {} in {}", spec.name, self.plan.spec.name);
-            self.agent.apply_component(spec).await.map_err(Error::rpc(what))?;
+            self.agent
+                .apply_component(spec)
+                .await
+                .map_err(Error::rpc(what))?;
         }
         Ok(())
     }
@@ -53,21 +69,39 @@ impl<'a> Container<'a> {
     pub(super) async fn ready(&self, component: &str) -> Result<()> {
         let what = format!("{component} on {} is not ready", self.plan.spec.node);
         let timeout_ms = u64::try_from(READY.as_millis()).unwrap_or(u64::MAX);
-        let request = WaitReadyRequest { name: component.to_owned(), timeout_ms };
-        self.agent.clone().wait_ready(request).await.map_err(Error::rpc(what))?;
+        let request = WaitReadyRequest {
+            name: component.to_owned(),
+            timeout_ms,
+        };
+        self.agent
+            .clone()
+            .wait_ready(request)
+            .await
+            .map_err(Error::rpc(what))?;
         Ok(())
     }
 
     /// The component's spec with the digest of what it reads.
     fn complete(&self, component: &ComponentPlan) -> ComponentSpec {
         let mut digest = Sha256::new();
-        for file in self.files.iter().filter(|file| component.reads.contains(&file.path)) {
+        for file in self
+            .files
+            .iter()
+            .filter(|file| component.reads.contains(&file.path))
+        {
             digest.update(file.path.as_bytes());
             digest.update((file.content.len() as u64).to_be_bytes());
             digest.update(&file.content);
         }
-        let config_digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        ComponentSpec { config_digest, ..component.spec.clone() }
+        let config_digest = digest
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        ComponentSpec {
+            config_digest,
+            ..component.spec.clone()
+        }
     }
 }
 
@@ -75,7 +109,13 @@ fn render(pki: &ClusterPki, plan: &ContainerPlan) -> Result<Vec<File>> {
     let mut files = Vec::with_capacity(plan.files.len());
     for file in &plan.files {
         let content = pki.render(&file.content)?.into_bytes();
-        files.push(File { path: file.path.clone(), content, mode: file.mode, uid: 0, gid: 0 });
+        files.push(File {
+            path: file.path.clone(),
+            content,
+            mode: file.mode,
+            uid: 0,
+            gid: 0,
+        });
     }
     Ok(files)
 }

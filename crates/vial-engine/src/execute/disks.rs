@@ -15,12 +15,27 @@ use crate::{Error, Result};
 
 /// Makes every disk that is missing.
 pub(super) async fn make(paths: &Paths, prepared: &Prepared) -> Result<()> {
-    let roots = [(inside::CLUSTER, paths.cluster_dir(&prepared.record.name)), (inside::IMAGES, paths.images_dir())];
+    let roots = [
+        (inside::CLUSTER, paths.cluster_dir(&prepared.record.name)),
+        (inside::IMAGES, paths.images_dir()),
+    ];
     let mut clones = Vec::new();
     for container in prepared.plan.nodes.iter().flat_map(|node| &node.containers) {
-        let cloned: Vec<_> = container.spec.clones.iter().map(|clone| clone.target.as_str()).collect();
-        let sources = container.spec.mounts.iter().map(|mount| mount.source.as_str());
-        for dir in sources.chain([container.spec.upper.as_str()]).filter(|dir| !cloned.contains(dir)) {
+        let cloned: Vec<_> = container
+            .spec
+            .clones
+            .iter()
+            .map(|clone| clone.target.as_str())
+            .collect();
+        let sources = container
+            .spec
+            .mounts
+            .iter()
+            .map(|mount| mount.source.as_str());
+        for dir in sources
+            .chain([container.spec.upper.as_str()])
+            .filter(|dir| !cloned.contains(dir))
+        {
             // Extra mounts of the host are not ours to make.
             if dir.starts_with(inside::CLUSTER) {
                 let dir = on_host(&roots, dir);
@@ -28,7 +43,10 @@ pub(super) async fn make(paths: &Paths, prepared: &Prepared) -> Result<()> {
             }
         }
         for clone in &container.spec.clones {
-            let (source, target) = (on_host(&roots, &clone.source), on_host(&roots, &clone.target));
+            let (source, target) = (
+                on_host(&roots, &clone.source),
+                on_host(&roots, &clone.target),
+            );
             let copy = clone.copy.clone();
             clones.push(tokio::task::spawn_blocking(move || {
                 vial_sys::tree::clone(&source, &target, &copy).map_err(|error| {
@@ -38,7 +56,11 @@ pub(super) async fn make(paths: &Paths, prepared: &Prepared) -> Result<()> {
             }));
         }
     }
-    for cloned in try_join_all(clones).await.map_err(std::io::Error::other).map_err(Error::file("make", Path::new("nodes")))? {
+    for cloned in try_join_all(clones)
+        .await
+        .map_err(std::io::Error::other)
+        .map_err(Error::file("make", Path::new("nodes")))?
+    {
         cloned?;
     }
     Ok(())
@@ -46,6 +68,8 @@ pub(super) async fn make(paths: &Paths, prepared: &Prepared) -> Result<()> {
 
 /// A path of the sandbox as it is on the host.
 fn on_host(roots: &[(&str, PathBuf)], inside: &str) -> PathBuf {
-    let found = roots.iter().find_map(|(root, host)| Some(host.join(Path::new(inside).strip_prefix(root).ok()?)));
+    let found = roots
+        .iter()
+        .find_map(|(root, host)| Some(host.join(Path::new(inside).strip_prefix(root).ok()?)));
     found.unwrap_or_else(|| inside.into())
 }

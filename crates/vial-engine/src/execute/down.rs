@@ -21,7 +21,7 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
         record.journal = Journal::Deleting;
         record.save(paths)?;
     }
-    let spec = super::sandbox_spec(paths, name, None)?;
+    let spec = super::sandbox_spec(paths, name);
     step(report, None, "sandbox", "end the sandbox", async {
         match maker.find(&spec).await? {
             Some(sandbox) => sandbox.end().await,
@@ -32,7 +32,9 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
     .await?;
     step(report, None, "disks", "remove the disks", async {
         let dir = paths.cluster_dir(name);
-        tokio::task::spawn_blocking(move || remove_tree(&dir)).await.unwrap_or(Ok(()))
+        tokio::task::spawn_blocking(move || remove_tree(&dir))
+            .await
+            .unwrap_or(Ok(()))
     })
     .await
 }
@@ -40,7 +42,9 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
 /// Removes a directory tree.
 fn remove_tree(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", dir)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file("remove", dir)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::paths::Paths;
 use crate::{Error, Result};
@@ -16,7 +16,12 @@ pub fn installed(paths: &Paths) -> Result<PathBuf> {
     let own = PathBuf::from("/proc/self/exe");
     let facts = fs::metadata(&own).map_err(Error::file("look at", &own))?;
     let dir = paths.home.join("bin");
-    let name = format!("vial-{}-{:x}-{:x}", env!("CARGO_PKG_VERSION"), facts.size(), facts.mtime_nsec() ^ facts.mtime());
+    let name = format!(
+        "vial-{}-{:x}-{:x}",
+        env!("CARGO_PKG_VERSION"),
+        facts.size(),
+        facts.mtime_nsec() ^ facts.mtime()
+    );
     let target = dir.join(name);
     if target.exists() {
         return Ok(target);
@@ -24,11 +29,30 @@ pub fn installed(paths: &Paths) -> Result<PathBuf> {
     fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
     let aside = target.with_extension(std::process::id().to_string());
     fs::copy(&own, &aside).map_err(Error::file("write", &aside))?;
-    let times = fs::FileTimes::new().set_modified(facts.modified().map_err(Error::file("look at", &own))?);
-    let copy = fs::File::options().write(true).open(&aside).map_err(Error::file("open", &aside))?;
+    let times =
+        fs::FileTimes::new().set_modified(facts.modified().map_err(Error::file("look at", &own))?);
+    let copy = fs::File::options()
+        .write(true)
+        .open(&aside)
+        .map_err(Error::file("open", &aside))?;
     // A copy of the copy (a keeper runs from one) must find itself again.
-    copy.set_times(times).map_err(Error::file("touch", &aside))?;
+    copy.set_times(times)
+        .map_err(Error::file("touch", &aside))?;
     drop(copy);
     fs::rename(&aside, &target).map_err(Error::file("write", &target))?;
+    remove_others(&dir, &target);
     Ok(target)
+}
+
+/// Removes the copies of earlier builds. What runs from one, or has it bound, keeps the file that has no name any more.
+fn remove_others(dir: &Path, current: &Path) {
+    let others = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    for other in others.filter(|other| other != current) {
+        // It costs disk, nothing else, when one stays.
+        let _ = fs::remove_file(other);
+    }
 }

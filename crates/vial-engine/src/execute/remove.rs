@@ -22,19 +22,32 @@ pub(super) async fn node(
 ) -> Result<()> {
     let Some(node) = before else { return Ok(()) };
     let name = &node.config.name;
-    step(report, Some(name), "remove", format!("remove node {name}"), async {
-        kube_api::delete_node(client, name).await?;
-        let mut init = InitClient::new(sandbox.init().await?);
-        for container in &node.containers {
-            let request = StopContainerRequest { name: container.spec.name.clone(), grace_ms: 2_000 };
-            let what = format!("cannot stop container {}", container.spec.name);
-            init.stop_container(request).await.map_err(Error::rpc(what))?;
-        }
-        let disk = paths.cluster_dir(cluster).join("nodes").join(name);
-        match fs::remove_dir_all(&disk) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", &disk)(error)),
-            _ => Ok(()),
-        }
-    })
+    step(
+        report,
+        Some(name),
+        "remove",
+        format!("remove node {name}"),
+        async {
+            kube_api::delete_node(client, name).await?;
+            let mut init = InitClient::new(sandbox.init().await?);
+            for container in &node.containers {
+                let request = StopContainerRequest {
+                    name: container.spec.name.clone(),
+                    grace_ms: 2_000,
+                };
+                let what = format!("cannot stop container {}", container.spec.name);
+                init.stop_container(request)
+                    .await
+                    .map_err(Error::rpc(what))?;
+            }
+            let disk = paths.cluster_dir(cluster).join("nodes").join(name);
+            match fs::remove_dir_all(&disk) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::file("remove", &disk)(error))
+                }
+                _ => Ok(()),
+            }
+        },
+    )
     .await
 }

@@ -31,7 +31,11 @@ impl Args {
     /// `program --a=1 --b=2`, sorted by flag.
     pub(super) fn argv(self, program: &str) -> Vec<String> {
         std::iter::once(program.to_owned())
-            .chain(self.0.into_iter().map(|(name, value)| format!("--{name}={value}")))
+            .chain(
+                self.0
+                    .into_iter()
+                    .map(|(name, value)| format!("--{name}={value}")),
+            )
             .collect()
     }
 }
@@ -39,7 +43,12 @@ impl Args {
 impl Context<'_> {
     /// What is changed of a component on a node: the cluster's changes, then the node's over them.
     pub(super) fn config(&self, node: &NodeConfig, component: &str) -> ComponentConfig {
-        let mut merged = self.spec.components.get(component).cloned().unwrap_or_default();
+        let mut merged = self
+            .spec
+            .components
+            .get(component)
+            .cloned()
+            .unwrap_or_default();
         if let Some(own) = node.components.get(component) {
             merged.args.extend(own.args.clone());
             merged.env.extend(own.env.clone());
@@ -50,7 +59,12 @@ impl Context<'_> {
 
     /// `Gate=true,Other=false`, empty when there is none.
     pub(super) fn feature_gates(&self) -> String {
-        let gates: Vec<_> = self.spec.feature_gates.iter().map(|(name, on)| format!("{name}={on}")).collect();
+        let gates: Vec<_> = self
+            .spec
+            .feature_gates
+            .iter()
+            .map(|(name, on)| format!("{name}={on}"))
+            .collect();
         gates.join(",")
     }
 }
@@ -86,17 +100,29 @@ mod tests {
     #[test]
     fn a_persons_flag_replaces_ours_and_null_removes_it() {
         let config = ComponentConfig {
-            args: [("v".to_owned(), Some("4".to_owned())), ("profiling".to_owned(), None)].into(),
+            args: [
+                ("v".to_owned(), Some("4".to_owned())),
+                ("profiling".to_owned(), None),
+            ]
+            .into(),
             ..ComponentConfig::default()
         };
-        let argv = Args::default().set("profiling", "false").set("v", "0").set("a", "1").overlaid(&config).argv("kubelet");
+        let argv = Args::default()
+            .set("profiling", "false")
+            .set("v", "0")
+            .set("a", "1")
+            .overlaid(&config)
+            .argv("kubelet");
         assert_eq!(argv, ["kubelet", "--a=1", "--v=4"]);
     }
 
     #[test]
     fn merging_follows_rfc_7386() {
         let mut value = json!({"a": {"b": 1, "c": 2}, "d": [1]});
-        merge(&mut value, &json!({"a": {"b": null, "e": {"f": 3}}, "d": [2, 3]}));
+        merge(
+            &mut value,
+            &json!({"a": {"b": null, "e": {"f": 3}}, "d": [2, 3]}),
+        );
         assert_eq!(value, json!({"a": {"c": 2, "e": {"f": 3}}, "d": [2, 3]}));
         merge(&mut value, &Value::Null);
         assert_eq!(value["d"], json!([2, 3]));

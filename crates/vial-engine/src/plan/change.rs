@@ -28,7 +28,10 @@ impl std::fmt::Display for Change {
         match self {
             Self::AddNode(node) => write!(formatter, "node {node} is added"),
             Self::RemoveNode(node) => write!(formatter, "node {node} is removed"),
-            Self::Component { node, component } => write!(formatter, "{component} on {node} is restarted: its configuration changed"),
+            Self::Component { node, component } => write!(
+                formatter,
+                "{component} on {node} is restarted: its configuration changed"
+            ),
             Self::NodeObject(node) => write!(formatter, "labels or taints of node {node} change"),
             Self::Manifests => write!(formatter, "manifests are applied again: they changed"),
         }
@@ -48,7 +51,10 @@ pub fn changes(old: &Plan, new: &Plan) -> Result<Vec<Change>> {
             Some(before) => changes.extend(node_changes(before, node)),
         }
     }
-    let gone = old.nodes.iter().filter(|node| new.node(&node.config.name).is_none());
+    let gone = old
+        .nodes
+        .iter()
+        .filter(|node| new.node(&node.config.name).is_none());
     changes.extend(gone.map(|node| Change::RemoveNode(node.config.name.clone())));
     if old.spec.manifests != new.spec.manifests {
         changes.push(Change::Manifests);
@@ -57,17 +63,28 @@ pub fn changes(old: &Plan, new: &Plan) -> Result<Vec<Change>> {
 }
 
 fn refuse_unchangeable(old: &Plan, new: &Plan) -> Result<()> {
-    let refuse = |what: String| Err(Error::Unchangeable { cluster: new.spec.name.clone(), what });
+    let refuse = |what: String| {
+        Err(Error::Unchangeable {
+            cluster: new.spec.name.clone(),
+            what,
+        })
+    };
     let (before, after) = (&old.spec, &new.spec);
     if before.node_image != after.node_image {
-        return refuse(format!("the node image ({} to {})", before.node_image, after.node_image));
+        return refuse(format!(
+            "the node image ({} to {})",
+            before.node_image, after.node_image
+        ));
     }
     if before.network != after.network {
         return refuse("the network (ipFamily, CIDRs, cni, dns)".into());
     }
     for node in &new.nodes {
         let name = &node.config.name;
-        if old.node(name).is_some_and(|before| before.config.mounts != node.config.mounts) {
+        if old
+            .node(name)
+            .is_some_and(|before| before.config.mounts != node.config.mounts)
+        {
             return refuse(format!("mounts of node {name}"));
         }
         if old.node(name).is_none() && !node.config.mounts.is_empty() {
@@ -81,18 +98,33 @@ fn node_changes(old: &NodePlan, new: &NodePlan) -> Vec<Change> {
     let node = &new.config.name;
     let mut changes = Vec::new();
     for container in &new.containers {
-        let Some(before) = old.containers.iter().find(|other| other.spec.name == container.spec.name) else { continue };
+        let Some(before) = old
+            .containers
+            .iter()
+            .find(|other| other.spec.name == container.spec.name)
+        else {
+            continue;
+        };
         for component in &container.components {
             let name = &component.spec.name;
-            let same = before.components.iter().find(|other| other.spec.name == *name).is_some_and(|other| {
-                let reads = |path: &String| {
-                    let of = |files: &[super::FilePlan]| files.iter().find(|file| file.path == *path).cloned();
-                    of(&before.files) == of(&container.files)
-                };
-                other == component && component.reads.iter().all(reads)
-            });
+            let same = before
+                .components
+                .iter()
+                .find(|other| other.spec.name == *name)
+                .is_some_and(|other| {
+                    let reads = |path: &String| {
+                        let of = |files: &[super::FilePlan]| {
+                            files.iter().find(|file| file.path == *path).cloned()
+                        };
+                        of(&before.files) == of(&container.files)
+                    };
+                    other == component && component.reads.iter().all(reads)
+                });
             if !same {
-                changes.push(Change::Component { node: node.clone(), component: name.clone() });
+                changes.push(Change::Component {
+                    node: node.clone(),
+                    component: name.clone(),
+                });
             }
         }
     }

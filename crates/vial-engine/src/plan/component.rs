@@ -50,10 +50,24 @@ pub(super) fn control_plane(
     plan: &mut ContainerPlan,
     leaves: &mut BTreeMap<String, LeafPlan>,
 ) {
-    let mut builder = Builder { context, node, plan, leaves };
-    builder.file(files::public(format!("{PKI}/ca.crt"), Content::CaCertificate(Ca::Cluster)));
-    builder.file(files::public(format!("{PKI}/front-proxy-ca.crt"), Content::CaCertificate(Ca::FrontProxy)));
-    builder.file(files::private(format!("{PKI}/sa.key"), Content::ServiceAccountKey));
+    let mut builder = Builder {
+        context,
+        node,
+        plan,
+        leaves,
+    };
+    builder.file(files::public(
+        format!("{PKI}/ca.crt"),
+        Content::CaCertificate(Ca::Cluster),
+    ));
+    builder.file(files::public(
+        format!("{PKI}/front-proxy-ca.crt"),
+        Content::CaCertificate(Ca::FrontProxy),
+    ));
+    builder.file(files::private(
+        format!("{PKI}/sa.key"),
+        Content::ServiceAccountKey,
+    ));
     etcd::add(&mut builder);
     kube_apiserver::add(&mut builder);
     kube_controller_manager::add(&mut builder);
@@ -68,8 +82,16 @@ pub(super) fn node(
     plan: &mut ContainerPlan,
     leaves: &mut BTreeMap<String, LeafPlan>,
 ) {
-    let mut builder = Builder { context, node, plan, leaves };
-    builder.file(files::public(format!("{PKI}/ca.crt"), Content::CaCertificate(Ca::Cluster)));
+    let mut builder = Builder {
+        context,
+        node,
+        plan,
+        leaves,
+    };
+    builder.file(files::public(
+        format!("{PKI}/ca.crt"),
+        Content::CaCertificate(Ca::Cluster),
+    ));
     containerd::add(&mut builder);
     sshd::add(&mut builder);
     kubelet::add(&mut builder);
@@ -104,10 +126,23 @@ impl Builder<'_> {
     }
 
     /// A client certificate inside a kubeconfig; gives the path.
-    fn kubeconfig(&mut self, stem: &str, name: String, user: impl Into<String>, groups: &[&str]) -> String {
-        self.leaves.insert(name.clone(), LeafPlan::client(Ca::Cluster, user, groups));
-        let content = Content::Kubeconfig { leaf: name, server: self.context.api_url() };
-        self.file(files::private(format!("/etc/kubernetes/{stem}.conf"), content))
+    fn kubeconfig(
+        &mut self,
+        stem: &str,
+        name: String,
+        user: impl Into<String>,
+        groups: &[&str],
+    ) -> String {
+        self.leaves
+            .insert(name.clone(), LeafPlan::client(Ca::Cluster, user, groups));
+        let content = Content::Kubeconfig {
+            leaf: name,
+            server: self.context.api_url(),
+        };
+        self.file(files::private(
+            format!("/etc/kubernetes/{stem}.conf"),
+            content,
+        ))
     }
 
     /// `NODE/NAME`: the name of a certificate that belongs to this node.
@@ -125,7 +160,9 @@ impl Builder<'_> {
         let mut env: BTreeMap<_, _> = [("GODEBUG".to_owned(), "multipathtcp=0".to_owned())].into();
         env.extend(self.plan.spec.env.clone());
         env.extend(config.env.clone());
-        let argv = component.argv.unwrap_or_else(|| component.args.overlaid(&config).argv(component.name));
+        let argv = component
+            .argv
+            .unwrap_or_else(|| component.args.overlaid(&config).argv(component.name));
         self.plan.components.push(ComponentPlan {
             spec: ComponentSpec {
                 name: component.name.into(),
@@ -143,15 +180,25 @@ impl Builder<'_> {
 }
 
 fn probe(how: How) -> Probe {
-    Probe { how: Some(how), interval_ms: 0 }
+    Probe {
+        how: Some(how),
+        interval_ms: 0,
+    }
 }
 
 /// Ready when `http://…` answers 2xx.
 fn http(url: &str) -> Probe {
-    probe(How::Http(HttpProbe { url: url.into(), ..HttpProbe::default() }))
+    probe(How::Http(HttpProbe {
+        url: url.into(),
+        ..HttpProbe::default()
+    }))
 }
 
 /// Ready when `https://…`, whose certificate the cluster's authority signed, answers 2xx.
 fn https(url: &str) -> Probe {
-    probe(How::Http(HttpProbe { url: url.into(), ca_file: format!("{PKI}/ca.crt"), ..HttpProbe::default() }))
+    probe(How::Http(HttpProbe {
+        url: url.into(),
+        ca_file: format!("{PKI}/ca.crt"),
+        ..HttpProbe::default()
+    }))
 }

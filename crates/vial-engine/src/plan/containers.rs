@@ -37,13 +37,20 @@ pub struct ContainerPlan {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Plans the containers of a node and names the certificates they need.
-pub(super) fn node(context: &Context<'_>, config: &NodeConfig, leaves: &mut BTreeMap<String, LeafPlan>) -> NodePlan {
+pub(super) fn node(
+    context: &Context<'_>,
+    config: &NodeConfig,
+    leaves: &mut BTreeMap<String, LeafPlan>,
+) -> NodePlan {
     let mut containers = Vec::new();
     if config.role == Role::ControlPlane {
         containers.push(control_plane_container(context, config, leaves));
     }
     containers.push(node_container(context, config, leaves));
-    NodePlan { config: config.clone(), containers }
+    NodePlan {
+        config: config.clone(),
+        containers,
+    }
 }
 
 fn control_plane_container(
@@ -52,10 +59,27 @@ fn control_plane_container(
     leaves: &mut BTreeMap<String, LeafPlan>,
 ) -> ContainerPlan {
     let disk = format!("{}/nodes/{}/control-plane", inside::CLUSTER, node.name);
-    let mut mounts = persistent(&disk, &[("etcd", "/var/lib/etcd"), ("kubernetes", "/etc/kubernetes"), ("log", "/var/log")]);
+    let mut mounts = persistent(
+        &disk,
+        &[
+            ("etcd", "/var/lib/etcd"),
+            ("kubernetes", "/etc/kubernetes"),
+            ("log", "/var/log"),
+        ],
+    );
     // Watched by the controller manager and given to pods by nobody: CRIU cannot dump an inotify watch on an overlay.
-    mounts.push(Mount { target: "/run/flexvolume".into(), kind: Kind::Tmpfs.into(), ..Mount::default() });
-    let mut plan = base(context, node, "control-plane", format!("{disk}/root"), mounts);
+    mounts.push(Mount {
+        target: "/run/flexvolume".into(),
+        kind: Kind::Tmpfs.into(),
+        ..Mount::default()
+    });
+    let mut plan = base(
+        context,
+        node,
+        "control-plane",
+        format!("{disk}/root"),
+        mounts,
+    );
     component::control_plane(context, node, &mut plan, leaves);
     plan
 }
@@ -93,14 +117,22 @@ fn node_container(
     component::node(context, node, &mut plan, leaves);
     for file in &node.files {
         let content = files::Content::Text(file.content.clone());
-        plan.files.push(FilePlan { path: file.path.clone(), mode: file.mode, content });
+        plan.files.push(FilePlan {
+            path: file.path.clone(),
+            mode: file.mode,
+            content,
+        });
     }
     plan
 }
 
 /// Extra mounts are numbered over all nodes, in order: the index of this node's first.
 fn mount_base(context: &Context<'_>, node: &NodeConfig) -> usize {
-    let before = context.spec.nodes.iter().take_while(|other| other.name != node.name);
+    let before = context
+        .spec
+        .nodes
+        .iter()
+        .take_while(|other| other.name != node.name);
     before.map(|other| other.mounts.len()).sum()
 }
 
@@ -115,7 +147,13 @@ fn persistent(disk: &str, dirs: &[(&str, &str)]) -> Vec<Mount> {
     dirs.iter().map(bind).collect()
 }
 
-fn base(context: &Context<'_>, node: &NodeConfig, kind: &str, upper: String, mounts: Vec<Mount>) -> ContainerPlan {
+fn base(
+    context: &Context<'_>,
+    node: &NodeConfig,
+    kind: &str,
+    upper: String,
+    mounts: Vec<Mount>,
+) -> ContainerPlan {
     let name = format!("{}.{kind}", node.name);
     let socket = agent_socket_below(inside::RUN.as_ref(), &name);
     ContainerPlan {

@@ -64,8 +64,19 @@ impl LeafPlan {
     }
 
     /// A server under these names and addresses.
-    pub(super) fn server(ca: Ca, common_name: impl Into<String>, dns_names: Vec<String>, addresses: Vec<IpAddr>) -> Self {
-        Self { dns_names, addresses, server: true, client: false, ..Self::client(ca, common_name, &[]) }
+    pub(super) fn server(
+        ca: Ca,
+        common_name: impl Into<String>,
+        dns_names: Vec<String>,
+        addresses: Vec<IpAddr>,
+    ) -> Self {
+        Self {
+            dns_names,
+            addresses,
+            server: true,
+            client: false,
+            ..Self::client(ca, common_name, &[])
+        }
     }
 }
 
@@ -112,12 +123,20 @@ pub struct FilePlan {
 
 /// A file anybody in the container may read.
 pub(super) fn public(path: impl Into<String>, content: Content) -> FilePlan {
-    FilePlan { path: path.into(), mode: 0o644, content }
+    FilePlan {
+        path: path.into(),
+        mode: 0o644,
+        content,
+    }
 }
 
 /// A file only root may read.
 pub(super) fn private(path: impl Into<String>, content: Content) -> FilePlan {
-    FilePlan { path: path.into(), mode: 0o600, content }
+    FilePlan {
+        path: path.into(),
+        mode: 0o600,
+        content,
+    }
 }
 
 /// The certificate and the key of a leaf, at `STEM.crt` and `STEM.key`.
@@ -133,7 +152,10 @@ pub const ADMIN: &str = "admin";
 
 /// Certificates that belong to no node.
 pub(super) fn cluster_leaves() -> [(String, LeafPlan); 1] {
-    [(ADMIN.to_owned(), LeafPlan::client(Ca::Cluster, "vial:admin", &["system:masters"]))]
+    [(
+        ADMIN.to_owned(),
+        LeafPlan::client(Ca::Cluster, "vial:admin", &["system:masters"]),
+    )]
 }
 
 /// The files every container of a node has: who it is and where names are looked up.
@@ -145,14 +167,25 @@ pub(super) fn identity(context: &Context<'_>, node: &NodeConfig) -> Vec<FilePlan
             hosts.push_str(&format!("{address} {}\n", other.name));
         }
     }
-    let nameserver = super::network::gateways(family).first().map(ToString::to_string).unwrap_or_default();
+    let nameserver = super::network::gateways(family)
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     // Like the one of a machine: 128 bits that no other node of this machine has, the same at every start.
-    let machine_id: String =
-        Sha256::digest(format!("{}/{}", context.spec.name, node.name)).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let machine_id: String = Sha256::digest(format!("{}/{}", context.spec.name, node.name))
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     vec![
         public("/etc/machine-id", Content::Text(format!("{machine_id}\n"))),
         public("/etc/hosts", Content::Text(hosts)),
         public("/etc/hostname", Content::Text(format!("{}\n", node.name))),
-        public("/etc/resolv.conf", Content::Text(format!("nameserver {nameserver}\noptions timeout:2 attempts:2\n"))),
+        public(
+            "/etc/resolv.conf",
+            Content::Text(format!(
+                "nameserver {nameserver}\noptions timeout:2 attempts:2\n"
+            )),
+        ),
     ]
 }

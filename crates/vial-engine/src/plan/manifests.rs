@@ -14,16 +14,34 @@ const COREDNS_IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.14.7";
 /// All of them as one YAML stream, applied before any kubelet starts.
 pub(super) fn bootstrap(spec: &ClusterSpec) -> String {
     let replicas = if spec.nodes.len() > 1 { 2 } else { 1 };
-    let services: Vec<_> = spec.dns_service_ips().iter().map(ToString::to_string).collect();
+    let services: Vec<_> = spec
+        .dns_service_ips()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let dns = include_str!("manifests/coredns.yaml")
         .replace("{{image}}", COREDNS_IMAGE)
         .replace("{{replicas}}", &replicas.to_string())
-        .replace("{{upstream}}", &gateways(spec.network.ip_family).first().map(ToString::to_string).unwrap_or_default())
+        .replace(
+            "{{upstream}}",
+            &gateways(spec.network.ip_family)
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        )
         .replace("{{clusterIP}}", services.first().map_or("", String::as_str))
         .replace("{{clusterIPs}}", &json!(services).to_string())
         .replace("{{ipFamilies}}", &families(spec))
-        .replace("{{ipFamilyPolicy}}", if services.len() > 1 { "RequireDualStack" } else { "SingleStack" });
-    let rights = include_str!("manifests/rights.yaml").replace("{{kubelet-client}}", KUBELET_CLIENT);
+        .replace(
+            "{{ipFamilyPolicy}}",
+            if services.len() > 1 {
+                "RequireDualStack"
+            } else {
+                "SingleStack"
+            },
+        );
+    let rights =
+        include_str!("manifests/rights.yaml").replace("{{kubelet-client}}", KUBELET_CLIENT);
     let storage = include_str!("manifests/storage.yaml")
         .replace("{{provisioner}}", PROVISIONER)
         .replace("{{namespace}}", LOCAL_PATH_NAMESPACE);
@@ -31,7 +49,17 @@ pub(super) fn bootstrap(spec: &ClusterSpec) -> String {
 }
 
 fn families(spec: &ClusterSpec) -> String {
-    let families: Vec<_> =
-        spec.network.service_cidrs.iter().map(|cidr| if cidr.addr().is_ipv4() { "IPv4" } else { "IPv6" }).collect();
+    let families: Vec<_> = spec
+        .network
+        .service_cidrs
+        .iter()
+        .map(|cidr| {
+            if cidr.addr().is_ipv4() {
+                "IPv4"
+            } else {
+                "IPv6"
+            }
+        })
+        .collect();
     json!(families).to_string()
 }

@@ -50,7 +50,12 @@ fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
     let mut routes: Vec<Route> = gateways(family)
         .into_iter()
         .map(|gateway| Route {
-            destination: if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" }.into(),
+            destination: if gateway.is_ipv4() {
+                "0.0.0.0/0"
+            } else {
+                "::/0"
+            }
+            .into(),
             gateway: gateway.to_string(),
         })
         .collect();
@@ -68,19 +73,30 @@ fn pod_routes(spec: &ClusterSpec, except: Option<&str>) -> Vec<Route> {
     if spec.network.cni == Cni::None {
         return Vec::new();
     }
-    let others = spec.nodes.iter().filter(|node| Some(node.name.as_str()) != except);
+    let others = spec
+        .nodes
+        .iter()
+        .filter(|node| Some(node.name.as_str()) != except);
     others
         .flat_map(|node| {
             let via = node.addresses(spec.network.ip_family);
-            spec.node_pod_cidrs(node).iter().filter_map(|cidr| route(cidr, &via)).collect::<Vec<_>>()
+            spec.node_pod_cidrs(node)
+                .iter()
+                .filter_map(|cidr| route(cidr, &via))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// A route via that of the addresses which is of the same family.
 fn route(destination: &IpNet, via: &[IpAddr]) -> Option<Route> {
-    let gateway = via.iter().find(|address| address.is_ipv4() == destination.addr().is_ipv4())?;
-    Some(Route { destination: destination.to_string(), gateway: gateway.to_string() })
+    let gateway = via
+        .iter()
+        .find(|address| address.is_ipv4() == destination.addr().is_ipv4())?;
+    Some(Route {
+        destination: destination.to_string(),
+        gateway: gateway.to_string(),
+    })
 }
 
 fn on_link(address: IpAddr) -> String {

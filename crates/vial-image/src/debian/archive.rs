@@ -58,12 +58,26 @@ impl Suite {
     /// Where vial's root file systems are made from: trixie with its updates, and sid for what trixie cannot give.
     pub fn trixie() -> Result<Vec<Self>, DebianError> {
         let stable = Self::debian("trixie")?;
-        let of = |name: &str, mirror: &str, rank| Self { name: name.to_owned(), mirror: mirror.to_owned(), rank, ..stable.clone() };
-        Ok(vec![stable.clone(), of("trixie-updates", MIRROR, 0), of("trixie-security", SECURITY_MIRROR, 0), of("sid", MIRROR, 1)])
+        let of = |name: &str, mirror: &str, rank| Self {
+            name: name.to_owned(),
+            mirror: mirror.to_owned(),
+            rank,
+            ..stable.clone()
+        };
+        Ok(vec![
+            stable.clone(),
+            of("trixie-updates", MIRROR, 0),
+            of("trixie-security", SECURITY_MIRROR, 0),
+            of("sid", MIRROR, 1),
+        ])
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}/dists/{}/{path}", self.mirror.trim_end_matches('/'), self.name)
+        format!(
+            "{}/dists/{}/{path}",
+            self.mirror.trim_end_matches('/'),
+            self.name
+        )
     }
 }
 
@@ -75,8 +89,20 @@ pub(crate) struct Index {
 }
 
 /// Fetches and checks a suite's lists for one architecture.
-pub(crate) async fn open(fetcher: &Fetcher, suite: &Suite, architecture: &str, report: Report<'_>) -> Result<Index, DebianError> {
-    let tell = |item: &str, done, total| report(Progress { phase: "fetching package lists", item: item.to_owned(), done, total });
+pub(crate) async fn open(
+    fetcher: &Fetcher,
+    suite: &Suite,
+    architecture: &str,
+    report: Report<'_>,
+) -> Result<Index, DebianError> {
+    let tell = |item: &str, done, total| {
+        report(Progress {
+            phase: "fetching package lists",
+            item: item.to_owned(),
+            done,
+            total,
+        })
+    };
     tell(&suite.name, 0, None);
     let url = suite.url("InRelease");
     let signed = fetcher.get(&url).await?;
@@ -87,32 +113,63 @@ pub(crate) async fn open(fetcher: &Fetcher, suite: &Suite, architecture: &str, r
     for component in &suite.components {
         let directory = format!("{component}/binary-{architecture}");
         let path = format!("{directory}/Packages.xz");
-        let listed = release.file(&path).ok_or_else(|| DebianError::malformed(&url, format!("it does not list {path}")))?;
-        let remote = if release.by_hash { format!("{directory}/by-hash/SHA256/{}", listed.sha256) } else { path.clone() };
-        let expected = Expected { size: listed.size, sha256: listed.sha256.clone() };
+        let listed = release
+            .file(&path)
+            .ok_or_else(|| DebianError::malformed(&url, format!("it does not list {path}")))?;
+        let remote = if release.by_hash {
+            format!("{directory}/by-hash/SHA256/{}", listed.sha256)
+        } else {
+            path.clone()
+        };
+        let expected = Expected {
+            size: listed.size,
+            sha256: listed.sha256.clone(),
+        };
         let done = std::sync::atomic::AtomicU64::new(0);
         let on_bytes = |count| {
             let before = done.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
-            tell(&format!("{} {component}", suite.name), before + count, Some(expected.size));
+            tell(
+                &format!("{} {component}", suite.name),
+                before + count,
+                Some(expected.size),
+            );
         };
         let name = format!("Packages-{}.xz", listed.sha256);
         let named = |error| match error {
             // By-hash names tell nobody which file it was.
-            DebianError::Mismatch { what, expected, actual, .. } => DebianError::Mismatch { file: suite.url(&path), what, expected, actual },
+            DebianError::Mismatch {
+                what,
+                expected,
+                actual,
+                ..
+            } => DebianError::Mismatch {
+                file: suite.url(&path),
+                what,
+                expected,
+                actual,
+            },
             other => other,
         };
-        let file = fetcher.file(&suite.url(&remote), &name, &expected, &on_bytes).await.map_err(named)?;
+        let file = fetcher
+            .file(&suite.url(&remote), &name, &expected, &on_bytes)
+            .await
+            .map_err(named)?;
         let url = suite.url(&path);
         let parsed = tokio::task::spawn_blocking(move || packages(&url, &unxz(&file)?)).await;
         all.extend(parsed.map_err(|error| DebianError::io("read", &path)(error.into()))??);
     }
-    Ok(Index { date: release.date, packages: all })
+    Ok(Index {
+        date: release.date,
+        packages: all,
+    })
 }
 
 fn unxz(path: &Path) -> Result<String, DebianError> {
     let file = std::fs::File::open(path).map_err(DebianError::io("open", path))?;
     let mut text = String::new();
-    let read = xz2::read::XzDecoder::new(file).take(MAX_INDEX).read_to_string(&mut text);
+    let read = xz2::read::XzDecoder::new(file)
+        .take(MAX_INDEX)
+        .read_to_string(&mut text);
     read.map_err(DebianError::io("decompress", path))?;
     Ok(text)
 }

@@ -16,7 +16,10 @@ pub(crate) struct Stanza<'a> {
 impl<'a> Stanza<'a> {
     /// The field's value without the space around it; continuation lines keep their newlines.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+        self.fields
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
     }
 
     fn parse(text: &'a str) -> Result<Self, String> {
@@ -35,7 +38,9 @@ impl<'a> Stanza<'a> {
             if field.starts_with('#') || field.trim().is_empty() {
                 continue;
             }
-            let (name, value) = field.split_once(':').ok_or_else(|| format!("\"{}\" is not a field", field.trim_end()))?;
+            let (name, value) = field
+                .split_once(':')
+                .ok_or_else(|| format!("\"{}\" is not a field", field.trim_end()))?;
             fields.push((name, value.trim()));
         }
         Ok(Self { fields })
@@ -44,7 +49,9 @@ impl<'a> Stanza<'a> {
 
 /// All stanzas of a file.
 pub(crate) fn stanzas(text: &str) -> impl Iterator<Item = Result<Stanza<'_>, String>> {
-    text.split("\n\n").filter(|stanza| !stanza.trim().is_empty()).map(|stanza| Stanza::parse(stanza.trim_start_matches('\n')))
+    text.split("\n\n")
+        .filter(|stanza| !stanza.trim().is_empty())
+        .map(|stanza| Stanza::parse(stanza.trim_start_matches('\n')))
 }
 
 /// How much the archive thinks a package matters (Policy 2.5); the order is the preference among providers.
@@ -90,10 +97,22 @@ pub struct Package {
 impl Package {
     /// Reads a stanza of a Packages file.
     pub(crate) fn from_stanza(stanza: &Stanza<'_>) -> Result<Self, String> {
-        let name = stanza.get("Package").ok_or("a stanza has no Package field")?.to_owned();
-        let need = |field: &str| stanza.get(field).ok_or_else(|| format!("package {name} has no {field}"));
-        let relations = |field: &str| parse_field(stanza.get(field).unwrap_or("")).map_err(|error| format!("package {name}, {field}: {error}"));
-        let single = |field: &str| relations(field).map(|list| list.into_iter().flat_map(|any| any.0).collect::<Vec<_>>());
+        let name = stanza
+            .get("Package")
+            .ok_or("a stanza has no Package field")?
+            .to_owned();
+        let need = |field: &str| {
+            stanza
+                .get(field)
+                .ok_or_else(|| format!("package {name} has no {field}"))
+        };
+        let relations = |field: &str| {
+            parse_field(stanza.get(field).unwrap_or(""))
+                .map_err(|error| format!("package {name}, {field}: {error}"))
+        };
+        let single = |field: &str| {
+            relations(field).map(|list| list.into_iter().flat_map(|any| any.0).collect::<Vec<_>>())
+        };
         let mut depends = relations("Pre-Depends")?;
         depends.extend(relations("Depends")?);
         let mut conflicts = single("Conflicts")?;
@@ -111,8 +130,12 @@ impl Package {
             depends,
             provides: single("Provides")?,
             conflicts,
-            filename: plain_path(need("Filename")?).ok_or_else(|| format!("package {name} has a Filename outside of the archive"))?.to_owned(),
-            size: need("Size")?.parse().map_err(|_| format!("package {name} has a Size that is no number"))?,
+            filename: plain_path(need("Filename")?)
+                .ok_or_else(|| format!("package {name} has a Filename outside of the archive"))?
+                .to_owned(),
+            size: need("Size")?
+                .parse()
+                .map_err(|_| format!("package {name} has a Size that is no number"))?,
             sha256: need("SHA256")?.to_ascii_lowercase(),
             name,
         })
@@ -121,16 +144,20 @@ impl Package {
     /// Whether it, or something it provides, satisfies the relation (Policy 7.5: an unversioned Provides never
     /// satisfies a versioned relation).
     pub fn satisfies(&self, relation: &Relation) -> bool {
-        (self.name == relation.name && relation.admits(&self.version)) || self.provides_for(relation)
+        (self.name == relation.name && relation.admits(&self.version))
+            || self.provides_for(relation)
     }
 
     /// Whether something it provides satisfies the relation.
     pub fn provides_for(&self, relation: &Relation) -> bool {
-        self.provides.iter().filter(|provided| provided.name == relation.name).any(|provided| match (&relation.bound, &provided.bound) {
-            (None, _) => true,
-            (Some(_), Some((_, version))) => relation.admits(version),
-            (Some(_), None) => false,
-        })
+        self.provides
+            .iter()
+            .filter(|provided| provided.name == relation.name)
+            .any(|provided| match (&relation.bound, &provided.bound) {
+                (None, _) => true,
+                (Some(_), Some((_, version))) => relation.admits(version),
+                (Some(_), None) => false,
+            })
     }
 }
 
@@ -143,7 +170,11 @@ fn plain_path(path: &str) -> Option<&str> {
 /// All packages of a Packages file; `file` names it in errors.
 pub(crate) fn packages(file: &str, text: &str) -> Result<Vec<Package>, DebianError> {
     stanzas(text)
-        .map(|stanza| stanza.and_then(|stanza| Package::from_stanza(&stanza)).map_err(|reason| DebianError::malformed(file, reason)))
+        .map(|stanza| {
+            stanza
+                .and_then(|stanza| Package::from_stanza(&stanza))
+                .map_err(|reason| DebianError::malformed(file, reason))
+        })
         .collect()
 }
 
@@ -156,20 +187,40 @@ mod tests {
 
     #[test]
     fn reads_a_package() {
-        let all = packages("test", &format!("{STANZA}\n{}", STANZA.replace("criu", "other"))).unwrap();
+        let all = packages(
+            "test",
+            &format!("{STANZA}\n{}", STANZA.replace("criu", "other")),
+        )
+        .unwrap();
         assert_eq!(all.len(), 2);
         let criu = &all[0];
-        assert_eq!(criu.depends.iter().map(ToString::to_string).collect::<Vec<_>>(), ["dpkg", "libc6 (>= 2.38)", "libnet9"]);
+        assert_eq!(
+            criu.depends
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["dpkg", "libc6 (>= 2.38)", "libnet9"]
+        );
         assert_eq!((criu.size, criu.sha256.as_str()), (12, "abcd"));
         let satisfies = |relation: &str| criu.satisfies(&Relation::parse(relation).unwrap());
-        assert!(satisfies("criu (>= 4.2.1)") && satisfies("checkpointer (>= 3)") && satisfies("restorer"));
+        assert!(
+            satisfies("criu (>= 4.2.1)")
+                && satisfies("checkpointer (>= 3)")
+                && satisfies("restorer")
+        );
         assert!(!satisfies("restorer (>= 1)") && !satisfies("checkpointer (>> 4)"));
     }
 
     #[test]
     fn names_the_package_with_a_bad_field() {
-        for (from, to) in [("Size: 12", "Size: x"), ("Filename: pool/c/criu.deb", "Filename: ../etc/passwd"), ("Filename: pool", "Filename: /pool")] {
-            let error = packages("Packages", &STANZA.replace(from, to)).unwrap_err().to_string();
+        for (from, to) in [
+            ("Size: 12", "Size: x"),
+            ("Filename: pool/c/criu.deb", "Filename: ../etc/passwd"),
+            ("Filename: pool", "Filename: /pool"),
+        ] {
+            let error = packages("Packages", &STANZA.replace(from, to))
+                .unwrap_err()
+                .to_string();
             assert!(error.starts_with("Packages: package criu has a"), "{error}");
         }
     }

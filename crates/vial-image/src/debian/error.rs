@@ -57,7 +57,9 @@ pub enum DebianError {
         actual: String,
     },
     /// A Release past its Valid-Until: the mirror stands still, or someone replays an old archive.
-    #[error("release of suite {suite} expired on {until}; allow expired releases for this suite to use it all the same")]
+    #[error(
+        "release of suite {suite} expired on {until}; allow expired releases for this suite to use it all the same"
+    )]
     Expired {
         /// Suite as asked for.
         suite: String,
@@ -65,7 +67,9 @@ pub enum DebianError {
         until: String,
     },
     /// A Release dated in the future: this machine's clock is wrong, or the file is.
-    #[error("release of suite {suite} is dated {date}, which is in the future; check this machine's clock")]
+    #[error(
+        "release of suite {suite} is dated {date}, which is in the future; check this machine's clock"
+    )]
     Future {
         /// Suite as asked for.
         suite: String,
@@ -142,13 +146,23 @@ pub enum DebianError {
 
 impl DebianError {
     /// For `map_err`: an [`DebianError::Io`] of this operation and path.
-    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { operation, path, source }
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
     }
 
     /// A [`DebianError::Malformed`].
     pub(crate) fn malformed(file: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Malformed { file: file.into(), reason: reason.to_string() }
+        Self::Malformed {
+            file: file.into(),
+            reason: reason.to_string(),
+        }
     }
 }

@@ -58,14 +58,21 @@ impl Fetcher {
             .connect_timeout(Duration::from_secs(20))
             .read_timeout(Duration::from_secs(60))
             .build()
-            .map_err(|source| DebianError::Download { url: "anything: no HTTP client".to_owned(), source })?;
+            .map_err(|source| DebianError::Download {
+                url: "anything: no HTTP client".to_owned(),
+                source,
+            })?;
         let cache = cache.to_path_buf();
         tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&cache).map_err(DebianError::io("create the cache", &cache))?;
             let path = cache.join(".lock");
             let lock = File::create(&path).map_err(DebianError::io("create", &path))?;
             lock.lock().map_err(DebianError::io("lock", &path))?;
-            Ok(Self { client, cache, _lock: lock })
+            Ok(Self {
+                client,
+                cache,
+                _lock: lock,
+            })
         })
         .await
         .map_err(|error| DebianError::io("open the cache", "")(error.into()))?
@@ -86,24 +93,39 @@ impl Fetcher {
     }
 
     async fn get_once(&self, url: &str) -> Result<Vec<u8>, DebianError> {
-        let failed = |source| DebianError::Download { url: url.to_owned(), source };
+        let failed = |source| DebianError::Download {
+            url: url.to_owned(),
+            source,
+        };
         let response = self.client.get(url).send().await.map_err(failed)?;
         if !response.status().is_success() {
-            return Err(DebianError::Status { url: url.to_owned(), status: response.status().as_u16() });
+            return Err(DebianError::Status {
+                url: url.to_owned(),
+                status: response.status().as_u16(),
+            });
         }
         let mut bytes = Vec::new();
         let mut body = response.bytes_stream();
         while let Some(chunk) = body.next().await {
             bytes.extend_from_slice(&chunk.map_err(failed)?);
             if bytes.len() > MAX_SIGNED {
-                return Err(DebianError::malformed(url, "it is far longer than such a file can be"));
+                return Err(DebianError::malformed(
+                    url,
+                    "it is far longer than such a file can be",
+                ));
             }
         }
         Ok(bytes)
     }
 
     /// The verified file `name` of the cache, downloaded from `url` unless it is there; `on_bytes` hears of each piece.
-    pub(crate) async fn file(&self, url: &str, name: &str, expected: &Expected, on_bytes: &(dyn Fn(u64) + Send + Sync)) -> Result<PathBuf, DebianError> {
+    pub(crate) async fn file(
+        &self,
+        url: &str,
+        name: &str,
+        expected: &Expected,
+        on_bytes: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<PathBuf, DebianError> {
         let path = self.cache.join(name);
         if path.exists() {
             match verify_apart(&path, expected).await {
@@ -111,7 +133,9 @@ impl Fetcher {
                     on_bytes(expected.size);
                     return Ok(path);
                 }
-                Err(error @ DebianError::Mismatch { .. }) => tracing::warn!(%error, "fetching a damaged file of the cache again"),
+                Err(error @ DebianError::Mismatch { .. }) => {
+                    tracing::warn!(%error, "fetching a damaged file of the cache again")
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -138,7 +162,17 @@ impl Fetcher {
                         continue;
                     }
                     return Err(match error {
-                        DebianError::Mismatch { what, expected, actual, .. } => DebianError::Mismatch { file: url.to_owned(), what, expected, actual },
+                        DebianError::Mismatch {
+                            what,
+                            expected,
+                            actual,
+                            ..
+                        } => DebianError::Mismatch {
+                            file: url.to_owned(),
+                            what,
+                            expected,
+                            actual,
+                        },
                         other => other,
                     });
                 }
@@ -149,8 +183,17 @@ impl Fetcher {
     }
 
     /// Brings `part` to `size` bytes or to the end of the body, whatever comes first.
-    async fn download(&self, url: &str, part: &Path, size: u64, on_bytes: &(dyn Fn(u64) + Send + Sync)) -> Result<(), DebianError> {
-        let failed = |source| DebianError::Download { url: url.to_owned(), source };
+    async fn download(
+        &self,
+        url: &str,
+        part: &Path,
+        size: u64,
+        on_bytes: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), DebianError> {
+        let failed = |source| DebianError::Download {
+            url: url.to_owned(),
+            source,
+        };
         let io = |operation| DebianError::io(operation, part);
         let mut have = std::fs::metadata(part).map_or(0, |meta| meta.len());
         if have >= size {
@@ -168,13 +211,21 @@ impl Fetcher {
         let mut file = match response.status() {
             StatusCode::PARTIAL_CONTENT if have > 0 => {
                 on_bytes(have);
-                File::options().append(true).open(part).map_err(io("open"))?
+                File::options()
+                    .append(true)
+                    .open(part)
+                    .map_err(io("open"))?
             }
             status if status.is_success() => {
                 have = 0;
                 File::create(part).map_err(io("create"))?
             }
-            status => return Err(DebianError::Status { url: url.to_owned(), status: status.as_u16() }),
+            status => {
+                return Err(DebianError::Status {
+                    url: url.to_owned(),
+                    status: status.as_u16(),
+                });
+            }
         };
         let mut body = response.bytes_stream();
         while let Some(chunk) = body.next().await {
@@ -192,17 +243,28 @@ impl Fetcher {
 
 async fn verify_apart(path: &Path, expected: &Expected) -> Result<(), DebianError> {
     let (path, expected) = (path.to_path_buf(), expected.clone());
-    tokio::task::spawn_blocking(move || verify(&path, &expected)).await.map_err(|error| DebianError::io("verify", "")(error.into()))?
+    tokio::task::spawn_blocking(move || verify(&path, &expected))
+        .await
+        .map_err(|error| DebianError::io("verify", "")(error.into()))?
 }
 
 /// Checks a file's size and SHA256.
 pub(crate) fn verify(path: &Path, expected: &Expected) -> Result<(), DebianError> {
     let io = |operation| DebianError::io(operation, path);
-    let mismatch = |what, expected, actual| DebianError::Mismatch { file: path.display().to_string(), what, expected, actual };
+    let mismatch = |what, expected, actual| DebianError::Mismatch {
+        file: path.display().to_string(),
+        what,
+        expected,
+        actual,
+    };
     let mut file = File::open(path).map_err(io("open"))?;
     let size = file.metadata().map_err(io("read"))?.len();
     if size != expected.size {
-        return Err(mismatch("size", expected.size.to_string(), size.to_string()));
+        return Err(mismatch(
+            "size",
+            expected.size.to_string(),
+            size.to_string(),
+        ));
     }
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 128 << 10];

@@ -16,12 +16,27 @@ use super::error::DebianError;
 
 /// Debian's own keys; `keys/README.md` says where they are from.
 const DEBIAN: &[(&str, &str)] = &[
-    ("trixie-automatic.asc", include_str!("keys/trixie-automatic.asc")),
-    ("trixie-security-automatic.asc", include_str!("keys/trixie-security-automatic.asc")),
+    (
+        "trixie-automatic.asc",
+        include_str!("keys/trixie-automatic.asc"),
+    ),
+    (
+        "trixie-security-automatic.asc",
+        include_str!("keys/trixie-security-automatic.asc"),
+    ),
     ("trixie-stable.asc", include_str!("keys/trixie-stable.asc")),
-    ("bookworm-automatic.asc", include_str!("keys/bookworm-automatic.asc")),
-    ("bookworm-security-automatic.asc", include_str!("keys/bookworm-security-automatic.asc")),
-    ("bookworm-stable.asc", include_str!("keys/bookworm-stable.asc")),
+    (
+        "bookworm-automatic.asc",
+        include_str!("keys/bookworm-automatic.asc"),
+    ),
+    (
+        "bookworm-security-automatic.asc",
+        include_str!("keys/bookworm-security-automatic.asc"),
+    ),
+    (
+        "bookworm-stable.asc",
+        include_str!("keys/bookworm-stable.asc"),
+    ),
 ];
 
 /// A set of keys that may sign an archive.
@@ -48,29 +63,43 @@ impl Keyring {
 
     /// A keyring from bytes, armored or binary; `name` is for errors.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, DebianError> {
-        let refuse = |reason: String| DebianError::Keyring { name: name.to_owned(), reason };
-        let (keys, _) = SignedPublicKey::from_reader_many(bytes).map_err(|error| refuse(error.to_string()))?;
-        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(|error| refuse(error.to_string()))?;
+        let refuse = |reason: String| DebianError::Keyring {
+            name: name.to_owned(),
+            reason,
+        };
+        let (keys, _) =
+            SignedPublicKey::from_reader_many(bytes).map_err(|error| refuse(error.to_string()))?;
+        let keys = keys
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| refuse(error.to_string()))?;
         if keys.is_empty() {
             return Err(refuse("it holds no key".to_owned()));
         }
         for key in &keys {
-            key.verify_bindings().map_err(|error| refuse(format!("key {}: {error}", key.fingerprint())))?;
+            key.verify_bindings()
+                .map_err(|error| refuse(format!("key {}: {error}", key.fingerprint())))?;
         }
         Ok(Self { keys })
     }
 
     /// Fingerprints of the primary keys, upper-case hexadecimal.
     pub fn fingerprints(&self) -> Vec<String> {
-        self.keys.iter().map(|key| format!("{:X}", key.fingerprint())).collect()
+        self.keys
+            .iter()
+            .map(|key| format!("{:X}", key.fingerprint()))
+            .collect()
     }
 
     /// Checks a clear-signed file (InRelease) and returns its signed text, with `\n` line ends.
     ///
     /// One good signature is enough, as it is for apt: an archive signs with old and new keys at once.
     pub fn open(&self, file: &str, bytes: &[u8]) -> Result<String, DebianError> {
-        let refuse = |reason: String| DebianError::Signature { file: file.to_owned(), reason };
-        let (message, _) = CleartextSignedMessage::from_armor(bytes).map_err(|error| refuse(format!("not a complete clear-signed file: {error}")))?;
+        let refuse = |reason: String| DebianError::Signature {
+            file: file.to_owned(),
+            reason,
+        };
+        let (message, _) = CleartextSignedMessage::from_armor(bytes)
+            .map_err(|error| refuse(format!("not a complete clear-signed file: {error}")))?;
         let text = message.signed_text();
         let mut reasons = Vec::new();
         for signature in message.signatures() {
@@ -89,35 +118,73 @@ impl Keyring {
         if !matches!(signature.typ(), Some(SignatureType::Text)) {
             return Err("a signature is not one over a text".to_owned());
         }
-        if !matches!(signature.hash_alg(), Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)) {
+        if !matches!(
+            signature.hash_alg(),
+            Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
+        ) {
             return Err("a signature has a hash that is too weak".to_owned());
         }
-        let made = u64::from(signature.created().ok_or("a signature has no date")?.as_secs());
+        let made = u64::from(
+            signature
+                .created()
+                .ok_or("a signature has no date")?
+                .as_secs(),
+        );
         for key in &self.keys {
             let details = &key.details;
-            let own: Vec<&Signature> = details.direct_signatures.iter().chain(details.users.iter().flat_map(|user| &user.signatures)).collect();
-            let alive = details.revocation_signatures.is_empty() && valid_at(key.created_at().as_secs(), &own, made);
+            let own: Vec<&Signature> = details
+                .direct_signatures
+                .iter()
+                .chain(details.users.iter().flat_map(|user| &user.signatures))
+                .collect();
+            let alive = details.revocation_signatures.is_empty()
+                && valid_at(key.created_at().as_secs(), &own, made);
             if own.iter().any(|own| own.key_flags().sign()) && signature.verify(key, text).is_ok() {
-                return alive.then_some(()).ok_or_else(|| format!("key {:X} is expired or revoked", key.fingerprint()));
+                return alive
+                    .then_some(())
+                    .ok_or_else(|| format!("key {:X} is expired or revoked", key.fingerprint()));
             }
             for subkey in &key.public_subkeys {
                 let bindings: Vec<&Signature> = subkey.signatures.iter().collect();
-                let revoked = bindings.iter().any(|binding| binding.typ() == Some(SignatureType::SubkeyRevocation));
-                if bindings.iter().any(|binding| binding.key_flags().sign()) && signature.verify(subkey, text).is_ok() {
-                    let alive = alive && !revoked && valid_at(subkey.created_at().as_secs(), &bindings, made);
-                    return alive.then_some(()).ok_or_else(|| format!("key {:X} is expired or revoked", subkey.fingerprint()));
+                let revoked = bindings
+                    .iter()
+                    .any(|binding| binding.typ() == Some(SignatureType::SubkeyRevocation));
+                if bindings.iter().any(|binding| binding.key_flags().sign())
+                    && signature.verify(subkey, text).is_ok()
+                {
+                    let alive = alive
+                        && !revoked
+                        && valid_at(subkey.created_at().as_secs(), &bindings, made);
+                    return alive.then_some(()).ok_or_else(|| {
+                        format!("key {:X} is expired or revoked", subkey.fingerprint())
+                    });
                 }
             }
         }
-        let by: Vec<String> = signature.issuer_fingerprint().iter().map(|fingerprint| format!("{fingerprint:X}")).collect();
-        Err(format!("the signature by {} is not by a key of the keyring, or the text was changed", if by.is_empty() { "an unnamed key".to_owned() } else { by.join(", ") }))
+        let by: Vec<String> = signature
+            .issuer_fingerprint()
+            .iter()
+            .map(|fingerprint| format!("{fingerprint:X}"))
+            .collect();
+        Err(format!(
+            "the signature by {} is not by a key of the keyring, or the text was changed",
+            if by.is_empty() {
+                "an unnamed key".to_owned()
+            } else {
+                by.join(", ")
+            }
+        ))
     }
 }
 
 /// Whether a key made at `created` may sign at `made` (both seconds since 1970), by the newest of its self-signatures.
 fn valid_at(created: u32, own: &[&Signature], made: u64) -> bool {
-    let newest = own.iter().max_by_key(|signature| signature.created().map_or(0, |date| date.as_secs()));
-    let life = newest.and_then(|signature| signature.key_expiration_time()).map_or(0, |life| life.as_secs());
+    let newest = own
+        .iter()
+        .max_by_key(|signature| signature.created().map_or(0, |date| date.as_secs()));
+    let life = newest
+        .and_then(|signature| signature.key_expiration_time())
+        .map_or(0, |life| life.as_secs());
     let created = u64::from(created);
     // RFC 9580 5.2.3.13: an expiration time of zero is "never".
     made >= created && (life == 0 || made < created + u64::from(life))
@@ -126,7 +193,9 @@ fn valid_at(created: u32, own: &[&Signature], made: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgp::composed::{ArmorOptions, KeyType, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder};
+    use pgp::composed::{
+        ArmorOptions, KeyType, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder,
+    };
     use pgp::types::{Password, SigningKey};
 
     #[test]
@@ -135,9 +204,17 @@ mod tests {
         let keyring = Keyring::debian().unwrap();
         assert_eq!(keyring.keys.len(), DEBIAN.len());
         for key in &keyring.keys {
-            assert!(readme.contains(&format!("{:X}", key.fingerprint())), "{:X}", key.fingerprint());
+            assert!(
+                readme.contains(&format!("{:X}", key.fingerprint())),
+                "{:X}",
+                key.fingerprint()
+            );
             for subkey in &key.public_subkeys {
-                assert!(readme.contains(&format!("{:X}", subkey.fingerprint())), "{:X}", subkey.fingerprint());
+                assert!(
+                    readme.contains(&format!("{:X}", subkey.fingerprint())),
+                    "{:X}",
+                    subkey.fingerprint()
+                );
             }
         }
     }
@@ -145,19 +222,34 @@ mod tests {
     /// A key with a subkey: who may sign is said by the flags.
     fn key(primary_signs: bool, subkey_signs: bool) -> SignedSecretKey {
         let mut subkey = SubkeyParamsBuilder::default();
-        subkey.key_type(KeyType::Ed25519Legacy).can_sign(subkey_signs).can_authenticate(!subkey_signs);
+        subkey
+            .key_type(KeyType::Ed25519Legacy)
+            .can_sign(subkey_signs)
+            .can_authenticate(!subkey_signs);
         let mut params = SecretKeyParamsBuilder::default();
-        params.key_type(KeyType::Ed25519Legacy).can_certify(true).can_sign(primary_signs).primary_user_id("Test <test@localhost>".into());
-        params.subkeys(vec![subkey.build().unwrap()]).build().unwrap().generate(rand::thread_rng()).unwrap()
+        params
+            .key_type(KeyType::Ed25519Legacy)
+            .can_certify(true)
+            .can_sign(primary_signs)
+            .primary_user_id("Test <test@localhost>".into());
+        params
+            .subkeys(vec![subkey.build().unwrap()])
+            .build()
+            .unwrap()
+            .generate(rand::thread_rng())
+            .unwrap()
     }
 
     fn sign(text: &str, by: &impl SigningKey) -> Vec<u8> {
-        let signed = CleartextSignedMessage::sign(rand::thread_rng(), text, by, &Password::empty()).unwrap();
+        let signed =
+            CleartextSignedMessage::sign(rand::thread_rng(), text, by, &Password::empty()).unwrap();
         signed.to_armored_bytes(ArmorOptions::default()).unwrap()
     }
 
     fn keyring(key: &SignedSecretKey) -> Keyring {
-        let public = SignedPublicKey::from(key.clone()).to_armored_bytes(ArmorOptions::default()).unwrap();
+        let public = SignedPublicKey::from(key.clone())
+            .to_armored_bytes(ArmorOptions::default())
+            .unwrap();
         Keyring::parse("test", &public).unwrap()
     }
 
@@ -167,8 +259,16 @@ mod tests {
         for (primary_signs, subkey_signs) in [(true, false), (false, true)] {
             let key = key(primary_signs, subkey_signs);
             let keyring = keyring(&key);
-            assert_eq!(keyring.open("x", &sign(text, &key.primary_key)).is_ok(), primary_signs);
-            assert_eq!(keyring.open("x", &sign(text, &key.secret_subkeys[0].key)).is_ok(), subkey_signs);
+            assert_eq!(
+                keyring.open("x", &sign(text, &key.primary_key)).is_ok(),
+                primary_signs
+            );
+            assert_eq!(
+                keyring
+                    .open("x", &sign(text, &key.secret_subkeys[0].key))
+                    .is_ok(),
+                subkey_signs
+            );
         }
     }
 
@@ -187,7 +287,10 @@ mod tests {
         let signed = sign("Suite: test\n", &key.primary_key);
         let mut keyring = keyring(&key);
         let certification = keyring.keys[0].details.users[0].signatures[0].clone();
-        keyring.keys[0].details.revocation_signatures.push(certification);
+        keyring.keys[0]
+            .details
+            .revocation_signatures
+            .push(certification);
         let error = keyring.open("x", &signed).unwrap_err().to_string();
         assert!(error.contains("is expired or revoked"), "{error}");
         assert!(!valid_at(100, &[], 99), "a signature older than its key");
@@ -196,7 +299,11 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_keyring() {
-        for bytes in [&b""[..], b"hello", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n"] {
+        for bytes in [
+            &b""[..],
+            b"hello",
+            b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n",
+        ] {
             let error = Keyring::parse("mine.gpg", bytes).unwrap_err().to_string();
             assert!(error.starts_with("keyring mine.gpg: "), "{error}");
         }
@@ -204,7 +311,14 @@ mod tests {
 
     #[test]
     fn refuses_an_unsigned_file() {
-        let error = Keyring::debian().unwrap().open("dists/x/InRelease", b"Origin: Debian\n").unwrap_err().to_string();
-        assert!(error.starts_with("dists/x/InRelease: no valid signature"), "{error}");
+        let error = Keyring::debian()
+            .unwrap()
+            .open("dists/x/InRelease", b"Origin: Debian\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("dists/x/InRelease: no valid signature"),
+            "{error}"
+        );
     }
 }

@@ -59,11 +59,19 @@ pub struct LockedPackage {
 impl LockedPackage {
     /// Its file's name in the cache.
     pub fn file_name(&self) -> String {
-        format!("{}_{}_{}.deb", self.package, self.version.replace(':', "%3a"), self.architecture)
+        format!(
+            "{}_{}_{}.deb",
+            self.package,
+            self.version.replace(':', "%3a"),
+            self.architecture
+        )
     }
 
     pub(crate) fn expected(&self) -> Expected {
-        Expected { size: self.size, sha256: self.sha256.clone() }
+        Expected {
+            size: self.size,
+            sha256: self.sha256.clone(),
+        }
     }
 }
 
@@ -72,9 +80,19 @@ impl Lock {
     /// fetched from is not part of it.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("{} {} {}\n", self.architecture, self.epoch, self.assumed.join(",")));
+        hash.update(format!(
+            "{} {} {}\n",
+            self.architecture,
+            self.epoch,
+            self.assumed.join(",")
+        ));
         for package in &self.packages {
-            hash.update(format!("{} {} {}\n", package.sha256, package.file_name(), package.bootstrap));
+            hash.update(format!(
+                "{} {} {}\n",
+                package.sha256,
+                package.file_name(),
+                package.bootstrap
+            ));
         }
         hex(&hash.finalize())
     }
@@ -88,7 +106,13 @@ impl Lock {
 /// Asks the archives and pins the packages of each list; a list adds to those before it (a base, then layers on top).
 ///
 /// The first suite is the base: its Essential packages are taken, and its date is the tree's.
-pub async fn lock(suites: &[Suite], architecture: &str, lists: &[PackageList], cache: &Path, report: Report<'_>) -> Result<Vec<Lock>, DebianError> {
+pub async fn lock(
+    suites: &[Suite],
+    architecture: &str,
+    lists: &[PackageList],
+    cache: &Path,
+    report: Report<'_>,
+) -> Result<Vec<Lock>, DebianError> {
     let fetcher = Fetcher::open(cache).await?;
     let mut universe = Universe::default();
     let mut epoch = None;
@@ -101,11 +125,25 @@ pub async fn lock(suites: &[Suite], architecture: &str, lists: &[PackageList], c
     let mut locks = Vec::new();
     let mut installed = Vec::new();
     for list in lists {
-        report(Progress { phase: "resolving packages", item: list.name.to_owned(), done: 0, total: None });
-        let request = Request { wanted: list.wanted, essential: installed.is_empty(), excluded: list.excluded, assumed: list.assumed, installed: &installed };
+        report(Progress {
+            phase: "resolving packages",
+            item: list.name.to_owned(),
+            done: 0,
+            total: None,
+        });
+        let request = Request {
+            wanted: list.wanted,
+            essential: installed.is_empty(),
+            excluded: list.excluded,
+            assumed: list.assumed,
+            installed: &installed,
+        };
         let solution = resolve(&universe, &request)?;
         let packages = solution.iter().map(|chosen| {
-            let (package, suite) = (universe.package(chosen.id), &suites[universe.suite(chosen.id)]);
+            let (package, suite) = (
+                universe.package(chosen.id),
+                &suites[universe.suite(chosen.id)],
+            );
             LockedPackage {
                 package: package.name.clone(),
                 version: package.version.to_string(),
@@ -119,7 +157,12 @@ pub async fn lock(suites: &[Suite], architecture: &str, lists: &[PackageList], c
             }
         });
         let assumed = list.assumed.iter().map(|name| (*name).to_owned()).collect();
-        locks.push(Lock { architecture: architecture.to_owned(), epoch, assumed, packages: packages.collect() });
+        locks.push(Lock {
+            architecture: architecture.to_owned(),
+            epoch,
+            assumed,
+            packages: packages.collect(),
+        });
         installed.extend(solution.iter().map(|chosen| chosen.id));
     }
     Ok(locks)
@@ -128,10 +171,18 @@ pub async fn lock(suites: &[Suite], architecture: &str, lists: &[PackageList], c
 /// Brings every package of the locks into the cache, verified; what is there already is verified again.
 ///
 /// Killed at any point, it goes on from there the next time.
-pub async fn fetch(locks: &[Lock], cache: &Path, report: Report<'_>) -> Result<Vec<PathBuf>, DebianError> {
+pub async fn fetch(
+    locks: &[Lock],
+    cache: &Path,
+    report: Report<'_>,
+) -> Result<Vec<PathBuf>, DebianError> {
     let fetcher = Fetcher::open(cache).await?;
     let mut seen = BTreeSet::new();
-    let packages: Vec<_> = locks.iter().flat_map(|lock| &lock.packages).filter(|package| seen.insert(&package.sha256)).collect();
+    let packages: Vec<_> = locks
+        .iter()
+        .flat_map(|lock| &lock.packages)
+        .filter(|package| seen.insert(&package.sha256))
+        .collect();
     let total = packages.iter().map(|package| package.size).sum();
     let done = AtomicU64::new(0);
     let downloads = packages.into_iter().map(|package| {
@@ -140,10 +191,20 @@ pub async fn fetch(locks: &[Lock], cache: &Path, report: Report<'_>) -> Result<V
             let url = format!("{}/{}", package.mirror, package.filename);
             let on_bytes = |count| {
                 let before = done.fetch_add(count, Ordering::Relaxed);
-                report(Progress { phase: "fetching packages", item: package.package.clone(), done: (before + count).min(total), total: Some(total) });
+                report(Progress {
+                    phase: "fetching packages",
+                    item: package.package.clone(),
+                    done: (before + count).min(total),
+                    total: Some(total),
+                });
             };
-            fetcher.file(&url, &package.file_name(), &package.expected(), &on_bytes).await
+            fetcher
+                .file(&url, &package.file_name(), &package.expected(), &on_bytes)
+                .await
         }
     });
-    futures::stream::iter(downloads).buffered(PARALLEL).try_collect().await
+    futures::stream::iter(downloads)
+        .buffered(PARALLEL)
+        .try_collect()
+        .await
 }

@@ -71,7 +71,10 @@ impl Relation {
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = || format!("\"{text}\" is not a relation");
         let (name, rest) = match text.split_once('(') {
-            Some((name, rest)) => (name, Some(rest.trim_end().strip_suffix(')').ok_or_else(bad)?)),
+            Some((name, rest)) => (
+                name,
+                Some(rest.trim_end().strip_suffix(')').ok_or_else(bad)?),
+            ),
             None => (text, None),
         };
         let name = name.trim();
@@ -83,12 +86,17 @@ impl Relation {
             None => None,
             Some(rest) => {
                 let rest = rest.trim();
-                let end = rest.find(|c| !matches!(c, '<' | '=' | '>')).ok_or_else(bad)?;
+                let end = rest
+                    .find(|c| !matches!(c, '<' | '=' | '>'))
+                    .ok_or_else(bad)?;
                 let operator = Operator::parse(&rest[..end]).ok_or_else(bad)?;
                 Some((operator, Version::new(rest[end..].trim())))
             }
         };
-        Ok(Self { name: name.to_owned(), bound })
+        Ok(Self {
+            name: name.to_owned(),
+            bound,
+        })
     }
 }
 
@@ -123,7 +131,12 @@ pub(crate) fn parse_field(text: &str) -> Result<Vec<AnyOf>, String> {
     text.split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())
-        .map(|part| part.split('|').map(Relation::parse).collect::<Result<_, _>>().map(AnyOf))
+        .map(|part| {
+            part.split('|')
+                .map(Relation::parse)
+                .collect::<Result<_, _>>()
+                .map(AnyOf)
+        })
         .collect()
 }
 
@@ -136,12 +149,24 @@ mod tests {
         let text = "debconf (>= 0.5) | debconf-2.0, libc6 (>= 2.38), python3:any, x(<<2)";
         let field = parse_field(text).unwrap();
         let written: Vec<_> = field.iter().map(ToString::to_string).collect();
-        assert_eq!(written, ["debconf (>= 0.5) | debconf-2.0", "libc6 (>= 2.38)", "python3", "x (<< 2)"]);
+        assert_eq!(
+            written,
+            [
+                "debconf (>= 0.5) | debconf-2.0",
+                "libc6 (>= 2.38)",
+                "python3",
+                "x (<< 2)"
+            ]
+        );
     }
 
     #[test]
     fn admits_within_the_bound() {
-        let admits = |relation: &str, version: &str| Relation::parse(relation).unwrap().admits(&Version::new(version));
+        let admits = |relation: &str, version: &str| {
+            Relation::parse(relation)
+                .unwrap()
+                .admits(&Version::new(version))
+        };
         assert!(admits("a", "0"));
         assert!(admits("a (>= 4.2.1)", "4.2.1-1"));
         assert!(!admits("a (>= 4.2.1)", "4.1.1-1"));

@@ -31,23 +31,49 @@ const PACKAGES: &str = "packages";
 /// How many lines of a failed program's output an error shows.
 const TAIL: usize = 40;
 /// Left out: documentation that nobody reads in a node. Licences stay.
-const EXCLUDED: &[&str] = &["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/linda", "usr/share/groff"];
+const EXCLUDED: &[&str] = &[
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/linda",
+    "usr/share/groff",
+];
 
 /// Builds a base in `target`, which is made when it is missing and must be empty, from packages in `cache`.
 ///
 /// Blocking, for some ten seconds; needs root.
-pub fn build(lock: &Lock, cache: &Path, target: &Path, report: Report<'_>) -> Result<(), DebianError> {
+pub fn build(
+    lock: &Lock,
+    cache: &Path,
+    target: &Path,
+    report: Report<'_>,
+) -> Result<(), DebianError> {
     let mut setup = Setup::new(lock, cache, target, Chroot::new(target), report)?;
     setup.verify()?;
-    let bootstrap: Vec<_> = lock.packages.iter().filter(|package| package.bootstrap).collect();
+    let bootstrap: Vec<_> = lock
+        .packages
+        .iter()
+        .filter(|package| package.bootstrap)
+        .collect();
     for package in &bootstrap {
         setup.tell("unpacking", &package.package);
         deb::unpack(&cache.join(package.file_name()), target, &wanted)?;
     }
     setup.prepare()?;
     setup.provide(None)?;
-    setup.run("dpkg --install of the essential packages", &["--install", "--force-depends"], &bootstrap)?;
-    setup.install(lock.packages.iter().filter(|package| !package.bootstrap).collect())?;
+    setup.run(
+        "dpkg --install of the essential packages",
+        &["--install", "--force-depends"],
+        &bootstrap,
+    )?;
+    setup.install(
+        lock.packages
+            .iter()
+            .filter(|package| !package.bootstrap)
+            .collect(),
+    )?;
     clean::clean(target, lock.epoch)
 }
 
@@ -55,7 +81,13 @@ pub fn build(lock: &Lock, cache: &Path, target: &Path, report: Report<'_>) -> Re
 ///
 /// `target` is made when it is missing and must be empty; the overlay's scratch directories are made beside it and
 /// removed. A file of the base that a package removes is left as an overlay whiteout (a character device 0/0).
-pub fn build_layer(lock: &Lock, base: &Path, cache: &Path, target: &Path, report: Report<'_>) -> Result<(), DebianError> {
+pub fn build_layer(
+    lock: &Lock,
+    base: &Path,
+    cache: &Path,
+    target: &Path,
+    report: Report<'_>,
+) -> Result<(), DebianError> {
     let beside = |suffix: &str| {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(suffix);
@@ -67,7 +99,13 @@ pub fn build_layer(lock: &Lock, base: &Path, cache: &Path, target: &Path, report
         fs::create_dir_all(path).map_err(DebianError::io("create", path))?;
     }
     let result = (|| {
-        let mut setup = Setup::new(lock, cache, target, Chroot::overlay(&mount, base, target, &work), report)?;
+        let mut setup = Setup::new(
+            lock,
+            cache,
+            target,
+            Chroot::overlay(&mount, base, target, &work),
+            report,
+        )?;
         setup.verify()?;
         setup.prepare()?;
         setup.provide(Some(base))?;
@@ -81,18 +119,25 @@ pub fn build_layer(lock: &Lock, base: &Path, cache: &Path, target: &Path, report
 
 fn remove_all(path: &Path) -> Result<(), DebianError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DebianError::io("remove", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(DebianError::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 /// Whether a path of a package is wanted; dpkg is told the same in [`Setup::run`].
 fn wanted(path: &Path) -> bool {
-    !EXCLUDED.iter().any(|excluded| path.starts_with(excluded) && path != Path::new(excluded)) || is_licence(path)
+    !EXCLUDED
+        .iter()
+        .any(|excluded| path.starts_with(excluded) && path != Path::new(excluded))
+        || is_licence(path)
 }
 
 fn is_licence(path: &Path) -> bool {
-    path.starts_with("usr/share/doc") && (path.file_name().is_some_and(|name| name == "copyright") || path.components().count() == 4)
+    path.starts_with("usr/share/doc")
+        && (path.file_name().is_some_and(|name| name == "copyright")
+            || path.components().count() == 4)
 }
 
 struct Setup<'a> {
@@ -106,26 +151,53 @@ struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    fn new(lock: &'a Lock, cache: &'a Path, target: &'a Path, chroot: Chroot, report: Report<'a>) -> Result<Self, DebianError> {
+    fn new(
+        lock: &'a Lock,
+        cache: &'a Path,
+        target: &'a Path,
+        chroot: Chroot,
+        report: Report<'a>,
+    ) -> Result<Self, DebianError> {
         fs::create_dir_all(target).map_err(DebianError::io("create", target))?;
         let mut entries = fs::read_dir(target).map_err(DebianError::io("read", target))?;
         if entries.next().is_some() {
-            return Err(DebianError::io("build a root file system in", target)(std::io::ErrorKind::DirectoryNotEmpty.into()));
+            return Err(DebianError::io("build a root file system in", target)(
+                std::io::ErrorKind::DirectoryNotEmpty.into(),
+            ));
         }
         // dpkg says "Unpacking" and "Setting up" once for each package.
-        let bootstrap = lock.packages.iter().filter(|package| package.bootstrap).count();
+        let bootstrap = lock
+            .packages
+            .iter()
+            .filter(|package| package.bootstrap)
+            .count();
         let total = (bootstrap + 2 * lock.packages.len()) as u64;
-        Ok(Self { lock, cache, target, chroot: chroot.show(cache, PACKAGES), report, done: 0, total })
+        Ok(Self {
+            lock,
+            cache,
+            target,
+            chroot: chroot.show(cache, PACKAGES),
+            report,
+            done: 0,
+            total,
+        })
     }
 
     fn tell(&mut self, phase: &'static str, item: &str) {
         self.done = (self.done + 1).min(self.total);
-        (self.report)(Progress { phase, item: item.to_owned(), done: self.done, total: Some(self.total) });
+        (self.report)(Progress {
+            phase,
+            item: item.to_owned(),
+            done: self.done,
+            total: Some(self.total),
+        });
     }
 
     /// Right before they are used: the cache may have been changed since they were fetched.
     fn verify(&self) -> Result<(), DebianError> {
-        self.lock.packages.iter().try_for_each(|package| fetch::verify(&self.cache.join(package.file_name()), &package.expected()))
+        self.lock.packages.iter().try_for_each(|package| {
+            fetch::verify(&self.cache.join(package.file_name()), &package.expected())
+        })
     }
 
     fn write(&self, path: &str, content: &str, mode: u32) -> Result<PathBuf, DebianError> {
@@ -135,7 +207,8 @@ impl<'a> Setup<'a> {
             fs::create_dir_all(parent).map_err(DebianError::io("create", parent))?;
         }
         fs::write(&path, content).map_err(DebianError::io("write", &path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(DebianError::io("set the mode of", &path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .map_err(DebianError::io("set the mode of", &path))?;
         Ok(path)
     }
 
@@ -205,23 +278,52 @@ impl<'a> Setup<'a> {
     }
 
     /// Runs dpkg in the new root and returns the last lines it printed.
-    fn run(&mut self, step: &str, arguments: &[&str], packages: &[&LockedPackage]) -> Result<Vec<String>, DebianError> {
-        let chroot_error = |source| DebianError::Chroot { root: self.target.to_path_buf(), source };
-        let (reader, writer) = std::io::pipe().map_err(chroot_error)?;
-        let mut command = self.chroot.command("/usr/bin/dpkg").map_err(|error| DebianError::Chroot {
+    fn run(
+        &mut self,
+        step: &str,
+        arguments: &[&str],
+        packages: &[&LockedPackage],
+    ) -> Result<Vec<String>, DebianError> {
+        let chroot_error = |source| DebianError::Chroot {
             root: self.target.to_path_buf(),
-            source: std::io::Error::other(error.line()),
-        })?;
+            source,
+        };
+        let (reader, writer) = std::io::pipe().map_err(chroot_error)?;
+        let mut command =
+            self.chroot
+                .command("/usr/bin/dpkg")
+                .map_err(|error| DebianError::Chroot {
+                    root: self.target.to_path_buf(),
+                    source: std::io::Error::other(error.line()),
+                })?;
         command
             .env_clear()
-            .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC"), ("TERM", "dumb")])
-            .envs([("DEBIAN_FRONTEND", "noninteractive"), ("DEBCONF_NONINTERACTIVE_SEEN", "true"), ("DEBCONF_NOWARNINGS", "yes")])
+            .envs([
+                ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+                ("HOME", "/root"),
+                ("LC_ALL", "C.UTF-8"),
+                ("TZ", "UTC"),
+                ("TERM", "dumb"),
+            ])
+            .envs([
+                ("DEBIAN_FRONTEND", "noninteractive"),
+                ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+                ("DEBCONF_NOWARNINGS", "yes"),
+            ])
             .env("SOURCE_DATE_EPOCH", self.lock.epoch.to_string())
             .args(["--force-unsafe-io", "--force-confnew", "--log=/dev/null"])
-            .args(EXCLUDED.iter().map(|path| format!("--path-exclude=/{path}/*")))
+            .args(
+                EXCLUDED
+                    .iter()
+                    .map(|path| format!("--path-exclude=/{path}/*")),
+            )
             .arg("--path-include=/usr/share/doc/*/copyright")
             .args(arguments)
-            .args(packages.iter().map(|package| format!("/run/{PACKAGES}/{}", package.file_name())))
+            .args(
+                packages
+                    .iter()
+                    .map(|package| format!("/run/{PACKAGES}/{}", package.file_name())),
+            )
             .stdin(Stdio::null())
             .stdout(writer.try_clone().map_err(chroot_error)?)
             .stderr(writer);
@@ -230,8 +332,15 @@ impl<'a> Setup<'a> {
         drop(command);
         let mut tail = Vec::new();
         for line in BufReader::new(reader).split(b'\n') {
-            let line = String::from_utf8_lossy(&line.map_err(DebianError::io("read what dpkg prints in", self.target))?).into_owned();
-            let item = |prefix| line.strip_prefix(prefix).and_then(|rest: &str| rest.split_whitespace().next()).map(str::to_owned);
+            let line = String::from_utf8_lossy(
+                &line.map_err(DebianError::io("read what dpkg prints in", self.target))?,
+            )
+            .into_owned();
+            let item = |prefix| {
+                line.strip_prefix(prefix)
+                    .and_then(|rest: &str| rest.split_whitespace().next())
+                    .map(str::to_owned)
+            };
             if let Some(item) = item("Unpacking ") {
                 self.tell("unpacking", &item);
             } else if let Some(item) = item("Setting up ") {
@@ -243,7 +352,9 @@ impl<'a> Setup<'a> {
             }
             tail.push(line);
         }
-        let status = child.wait().map_err(DebianError::io("wait for dpkg in", self.target))?;
+        let status = child
+            .wait()
+            .map_err(DebianError::io("wait for dpkg in", self.target))?;
         if !status.success() {
             return Err(self.step_error(step, &status.to_string(), tail));
         }
@@ -251,7 +362,12 @@ impl<'a> Setup<'a> {
     }
 
     fn step_error(&self, step: &str, status: &str, output: Vec<String>) -> DebianError {
-        DebianError::Step { step: step.to_owned(), root: self.target.to_path_buf(), status: status.to_owned(), output: output.join("\n") }
+        DebianError::Step {
+            step: step.to_owned(),
+            root: self.target.to_path_buf(),
+            status: status.to_owned(),
+            output: output.join("\n"),
+        }
     }
 }
 

@@ -59,7 +59,9 @@ impl PartialOrd for Version {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let (a, b) = (self.parts(), other.parts());
-        a.0.cmp(&b.0).then_with(|| compare_part(a.1, b.1)).then_with(|| compare_part(a.2, b.2))
+        a.0.cmp(&b.0)
+            .then_with(|| compare_part(a.1, b.1))
+            .then_with(|| compare_part(a.2, b.2))
     }
 }
 
@@ -99,10 +101,16 @@ fn compare_part(a: &str, b: &str) -> Ordering {
 }
 
 fn take_digits<'a>(text: &mut &'a [u8]) -> &'a [u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     *text = rest;
-    let zeros = digits.iter().position(|byte| *byte != b'0').unwrap_or(digits.len());
+    let zeros = digits
+        .iter()
+        .position(|byte| *byte != b'0')
+        .unwrap_or(digits.len());
     &digits[zeros..]
 }
 
@@ -136,7 +144,11 @@ mod tests {
         ("4.2.1-1", '>', "4.2.1"),
         ("3.7.0-2", '<', "3.11.0"),
         ("1:9.20.26-1~deb13u1", '>', "1:9.20.9-1"),
-        ("0.0~git20250503.587980c-2+deb13u1", '<', "0.0~git20261002.cba3570-1"),
+        (
+            "0.0~git20250503.587980c-2+deb13u1",
+            '<',
+            "0.0~git20261002.cba3570-1",
+        ),
         ("1.1.15+ds1-2+b4", '<', "1.3.6+ds1-1"),
         ("99999999999999999999999", '>', "9999999999999999999999"),
         ("a", '<', "b"),
@@ -155,8 +167,16 @@ mod tests {
                 '=' => Ordering::Equal,
                 _ => Ordering::Greater,
             };
-            assert_eq!(Version::new(*a).cmp(&Version::new(*b)), order, "{a} {sign} {b}");
-            assert_eq!(Version::new(*b).cmp(&Version::new(*a)), order.reverse(), "{b} against {a}");
+            assert_eq!(
+                Version::new(*a).cmp(&Version::new(*b)),
+                order,
+                "{a} {sign} {b}"
+            );
+            assert_eq!(
+                Version::new(*b).cmp(&Version::new(*a)),
+                order.reverse(),
+                "{b} against {a}"
+            );
         }
     }
 

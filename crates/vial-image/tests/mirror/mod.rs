@@ -32,7 +32,10 @@ pub(crate) struct Mirror {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Mirror {
@@ -43,9 +46,15 @@ impl Mirror {
     /// `fields` are put into the Release.
     pub(crate) async fn start_with(fields: &str) -> Self {
         let mut params = SecretKeyParamsBuilder::default();
-        params.key_type(KeyType::Ed25519Legacy).can_certify(true).can_sign(true).primary_user_id("Test Archive <test@localhost>".into());
+        params
+            .key_type(KeyType::Ed25519Legacy)
+            .can_certify(true)
+            .can_sign(true)
+            .primary_user_id("Test Archive <test@localhost>".into());
         let key = params.build().unwrap().generate(thread_rng()).unwrap();
-        let public = SignedPublicKey::from(key.clone()).to_armored_bytes(Default::default()).unwrap();
+        let public = SignedPublicKey::from(key.clone())
+            .to_armored_bytes(Default::default())
+            .unwrap();
 
         let mut files = BTreeMap::new();
         let mut index = String::new();
@@ -57,7 +66,10 @@ impl Mirror {
         ] {
             // Not real packages: these are fetched, never unpacked.
             let body = format!("!<arch>\n{name} ").repeat(1000).into_bytes();
-            let file = format!("pool/{name}_{}_{architecture}.deb", version.trim_start_matches("1:"));
+            let file = format!(
+                "pool/{name}_{}_{architecture}.deb",
+                version.trim_start_matches("1:")
+            );
             index += &format!(
                 "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n{more}Filename: {file}\nSize: {}\nSHA256: {}\n\n",
                 body.len(),
@@ -73,25 +85,49 @@ impl Mirror {
             "Origin: Test\nSuite: testing\nCodename: test\nDate: {DATE_TEXT}\n{fields}Acquire-By-Hash: yes\nSHA256:\n {digest} {} main/binary-amd64/Packages.xz\n",
             compressed.len()
         );
-        let signed = CleartextSignedMessage::sign(thread_rng(), &release, &key.primary_key, &Password::empty()).unwrap();
-        files.insert("/debian/dists/test/InRelease".to_owned(), signed.to_armored_bytes(Default::default()).unwrap());
+        let signed = CleartextSignedMessage::sign(
+            thread_rng(),
+            &release,
+            &key.primary_key,
+            &Password::empty(),
+        )
+        .unwrap();
+        files.insert(
+            "/debian/dists/test/InRelease".to_owned(),
+            signed.to_armored_bytes(Default::default()).unwrap(),
+        );
         let index_path = format!("/debian/dists/test/main/binary-amd64/by-hash/SHA256/{digest}");
         files.insert(index_path.clone(), compressed);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/debian/", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State { files, ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            files,
+            ..State::default()
+        }));
         let served = state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, served.clone()));
             }
         });
-        Self { url, keyring: Keyring::parse("test", &public).unwrap(), index_path, state }
+        Self {
+            url,
+            keyring: Keyring::parse("test", &public).unwrap(),
+            index_path,
+            state,
+        }
     }
 
     pub(crate) fn suite(&self) -> Suite {
-        Suite { name: "test".into(), mirror: self.url.clone(), components: vec!["main".into()], keyring: self.keyring.clone(), allow_expired: false, rank: 0 }
+        Suite {
+            name: "test".into(),
+            mirror: self.url.clone(),
+            components: vec!["main".into()],
+            keyring: self.keyring.clone(),
+            allow_expired: false,
+            rank: 0,
+        }
     }
 
     pub(crate) fn index_path(&self) -> String {
@@ -103,7 +139,11 @@ impl Mirror {
     }
 
     pub(crate) fn put(&self, path: &str, content: Vec<u8>) {
-        self.state.lock().unwrap().files.insert(path.to_owned(), content);
+        self.state
+            .lock()
+            .unwrap()
+            .files
+            .insert(path.to_owned(), content);
     }
 
     pub(crate) fn remove(&self, path: &str) {
@@ -112,7 +152,11 @@ impl Mirror {
 
     /// The next answer with this file ends after so many bytes.
     pub(crate) fn break_once(&self, path: &str, after: usize) {
-        self.state.lock().unwrap().breaks.insert(path.to_owned(), after);
+        self.state
+            .lock()
+            .unwrap()
+            .breaks
+            .insert(path.to_owned(), after);
     }
 
     /// What was asked for since the last call: `PATH` or `PATH RANGE`.
@@ -136,18 +180,44 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
         }
     }
     let path = head[0].split(' ').nth(1).unwrap().to_owned();
-    let range = head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("range: ").map(str::to_owned));
+    let range = head.iter().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("range: ")
+            .map(str::to_owned)
+    });
     let answer = {
         let mut state = state.lock().unwrap();
-        state.requests.push(range.iter().fold(path.clone(), |path, range| format!("{path} {range}")));
+        state.requests.push(
+            range
+                .iter()
+                .fold(path.clone(), |path, range| format!("{path} {range}")),
+        );
         let broken = state.breaks.remove(&path);
         match state.files.get(&path) {
-            None => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+            None => {
+                b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()
+            }
             Some(file) => {
-                let start: usize = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
+                let start: usize = range
+                    .and_then(|range| {
+                        range
+                            .strip_prefix("bytes=")?
+                            .strip_suffix('-')?
+                            .parse()
+                            .ok()
+                    })
+                    .unwrap_or(0);
                 let start = start.min(file.len());
-                let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
-                let mut answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", file.len() - start).into_bytes();
+                let status = if start > 0 {
+                    "206 Partial Content"
+                } else {
+                    "200 OK"
+                };
+                let mut answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    file.len() - start
+                )
+                .into_bytes();
                 answer.extend(&file[start..broken.unwrap_or(file.len())]);
                 answer
             }

@@ -28,7 +28,8 @@ pub(super) struct Body(Incoming);
 /// The pid of the process that listens on the socket (unix(7), `SO_PEERCRED`).
 pub(super) async fn peer(socket: &Path) -> io::Result<u32> {
     let pid = UnixStream::connect(socket).await?.peer_cred()?.pid();
-    pid.and_then(|pid| u32::try_from(pid).ok()).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    pid.and_then(|pid| u32::try_from(pid).ok())
+        .ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
 pub(super) async fn get(socket: &Path, path: &str) -> Result<Body, Failed> {
@@ -41,8 +42,9 @@ pub(super) async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Bod
 
 async fn send(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<Body, Failed> {
     let stream = UnixStream::connect(socket).await.map_err(Failed::Io)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| io_error(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| io_error(&error))?;
     // It ends with the answer's body; its errors reach us through the body.
     tokio::spawn(connection);
     let request = hyper::Request::builder()
@@ -52,14 +54,20 @@ async fn send(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| Failed::Io(io::Error::other(error)))?;
-    let response = sender.send_request(request).await.map_err(|error| io_error(&error))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| io_error(&error))?;
     let status = response.status();
     let body = Body(response.into_body());
     if status.is_success() {
         return Ok(body);
     }
     let message = body.whole().await?;
-    Err(Failed::Status(status.as_u16(), String::from_utf8_lossy(&message).into_owned()))
+    Err(Failed::Status(
+        status.as_u16(),
+        String::from_utf8_lossy(&message).into_owned(),
+    ))
 }
 
 fn io_error(error: &hyper::Error) -> Failed {
@@ -69,13 +77,19 @@ fn io_error(error: &hyper::Error) -> Failed {
 impl Body {
     /// All of it.
     pub(super) async fn whole(self) -> Result<Bytes, Failed> {
-        Ok(self.0.collect().await.map_err(|error| io_error(&error))?.to_bytes())
+        Ok(self
+            .0
+            .collect()
+            .await
+            .map_err(|error| io_error(&error))?
+            .to_bytes())
     }
 
     /// Line by line, as they come.
     pub(super) fn lines(self) -> impl Stream<Item = io::Result<String>> + use<> {
         let frames = TryStreamExt::map_err(BodyStream::new(self.0), io::Error::other);
-        let bytes = frames.filter_map(|frame| async { frame.map(|frame| frame.into_data().ok()).transpose() });
+        let bytes = frames
+            .filter_map(|frame| async { frame.map(|frame| frame.into_data().ok()).transpose() });
         let reader = StreamReader::new(Box::pin(bytes));
         LinesStream::new(reader.lines())
     }

@@ -28,14 +28,19 @@ const LARGEST: usize = 65_535;
 pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, spec: ClusterSpec) {
     let names = Arc::new(Names::of(&spec));
     let upstreams: Arc<[SocketAddr]> = match &spec.network.dns_upstreams {
-        own if own.is_empty() => of_host(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()),
+        own if own.is_empty() => {
+            of_host(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+        }
         own => own.clone(),
     }
     .into();
     let mut tasks = JoinSet::new();
     for address in addresses(spec.network.ip_family) {
         let address = SocketAddr::from((address, 53));
-        match (sandbox.bind_udp(address).await, sandbox.listen(address).await) {
+        match (
+            sandbox.bind_udp(address).await,
+            sandbox.listen(address).await,
+        ) {
             (Ok(udp), Ok(tcp)) => {
                 tasks.spawn(serve_udp(udp, Arc::clone(&names), Arc::clone(&upstreams)));
                 tasks.spawn(serve_tcp(tcp, Arc::clone(&names), Arc::clone(&upstreams)));
@@ -61,8 +66,13 @@ fn addresses(family: IpFamily) -> Vec<IpAddr> {
 
 /// The name servers of a resolv.conf(5).
 fn of_host(text: &str) -> Vec<SocketAddr> {
-    let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    servers.filter_map(|address| address.trim().parse::<IpAddr>().ok()).map(|address| (address, 53).into()).collect()
+    let servers = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"));
+    servers
+        .filter_map(|address| address.trim().parse::<IpAddr>().ok())
+        .map(|address| (address, 53).into())
+        .collect()
 }
 
 async fn serve_udp(socket: UdpSocket, names: Arc<Names>, upstreams: Arc<[SocketAddr]>) {
@@ -119,7 +129,8 @@ async fn resolve<F: Future<Output = io::Result<Vec<u8>>>>(
         return Some(answer);
     }
     for upstream in upstreams {
-        if let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, ask(query.to_vec(), *upstream)).await {
+        if let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, ask(query.to_vec(), *upstream)).await
+        {
             return Some(answer);
         }
     }
@@ -127,7 +138,11 @@ async fn resolve<F: Future<Output = io::Result<Vec<u8>>>>(
 }
 
 async fn ask_udp(query: Vec<u8>, upstream: SocketAddr) -> io::Result<Vec<u8>> {
-    let any: IpAddr = if upstream.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if upstream.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     // A socket of its own for each query: a port that nobody can guess, and no answer of another query.
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(upstream).await?;
@@ -169,7 +184,10 @@ mod tests {
     #[test]
     fn the_hosts_resolvers_are_read_as_resolv_conf_has_them() {
         let text = "# one\nsearch example.org\nnameserver 192.0.2.1\n nameserver  2001:db8::1\nnameserver nonsense\n";
-        let expected: Vec<SocketAddr> = vec!["192.0.2.1:53".parse().expect("v4"), "[2001:db8::1]:53".parse().expect("v6")];
+        let expected: Vec<SocketAddr> = vec![
+            "192.0.2.1:53".parse().expect("v4"),
+            "[2001:db8::1]:53".parse().expect("v6"),
+        ];
         assert_eq!(of_host(text), expected);
     }
 }

@@ -9,13 +9,64 @@ fn bad_input_is_refused_before_anything_is_made() {
     let head = "apiVersion: vial/v1\nkind: Cluster\n";
     let cases: Vec<(Vec<String>, i32, &str)> = vec![
         (vec!["up".into(), "Bad_Name".into()], 2, "Bad_Name"),
-        (vec!["up".into(), "bad".into(), "--workers".into(), "21".into()], 2, "20"),
-        (vec!["up".into(), "bad".into(), "--kubernetes".into(), "v1.2.3".into()], 2, "v1.36.3"),
-        (vec!["up".into(), "bad".into(), "-f".into(), file(&format!("{head}lables: {{}}\n"))], 2, "bad.yaml:3:1"),
-        (vec!["up".into(), "bad".into(), "-f".into(), "/nonexistent.yaml".into()], 3, "/nonexistent.yaml"),
+        (
+            vec!["up".into(), "bad".into(), "--workers".into(), "21".into()],
+            2,
+            "20",
+        ),
+        (
+            vec![
+                "up".into(),
+                "bad".into(),
+                "--kubernetes".into(),
+                "v1.2.3".into(),
+            ],
+            2,
+            "v1.36.3",
+        ),
+        (
+            vec![
+                "up".into(),
+                "bad".into(),
+                "-f".into(),
+                file(&format!("{head}lables: {{}}\n")),
+            ],
+            2,
+            "bad.yaml:3:1",
+        ),
+        (
+            vec![
+                "up".into(),
+                "bad".into(),
+                "-f".into(),
+                "/nonexistent.yaml".into(),
+            ],
+            3,
+            "/nonexistent.yaml",
+        ),
         (vec!["status".into(), "nobody".into()], 3, "nobody"),
-        (vec!["exec".into(), "-c".into(), "nobody".into(), "w-1".into(), "--".into(), "true".into()], 3, "nobody"),
-        (vec!["up".into(), "bad".into(), "--node-image".into(), "other/image:1".into()], 3, "other/image:1"),
+        (
+            vec![
+                "exec".into(),
+                "-c".into(),
+                "nobody".into(),
+                "w-1".into(),
+                "--".into(),
+                "true".into(),
+            ],
+            3,
+            "nobody",
+        ),
+        (
+            vec![
+                "up".into(),
+                "bad".into(),
+                "--node-image".into(),
+                "other/image:1".into(),
+            ],
+            3,
+            "other/image:1",
+        ),
     ];
     for (args, code, named) in cases {
         let ran = lab.vial(&args);
@@ -23,7 +74,9 @@ fn bad_input_is_refused_before_anything_is_made() {
         assert!(ran.stderr.contains(named), "{args:?}: {}", ran.stderr);
         assert!(ran.stdout.is_empty(), "{args:?}: {}", ran.stdout);
     }
-    let overlap = file(&format!("{head}network: {{podCIDR: 10.96.0.0/16, serviceCIDR: 10.96.0.0/16}}\nipFamily: ipv4\n"));
+    let overlap = file(&format!(
+        "{head}network: {{podCIDR: 10.96.0.0/16, serviceCIDR: 10.96.0.0/16}}\nipFamily: ipv4\n"
+    ));
     let ran = lab.vial(["up", "bad", "-f", &overlap]);
     assert!(ran.code == 2 && ran.stderr.contains("overlap"), "{ran:?}");
     lab.assert_nothing_left();

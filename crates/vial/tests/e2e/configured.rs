@@ -28,37 +28,75 @@ fn a_file_configures_nodes_components_and_objects() {
     let host = lab.dir().join("shared");
     std::fs::create_dir(&host).expect("made");
     std::fs::write(host.join("note"), "from the host").expect("written");
-    let write = |extra: &str| lab.file("vial.yaml", &yaml(extra).replace("HOSTPATH", &host.to_string_lossy()));
+    let write = |extra: &str| {
+        lab.file(
+            "vial.yaml",
+            &yaml(extra).replace("HOSTPATH", &host.to_string_lossy()),
+        )
+    };
     let file = write("");
     lab.vial(["up", "conf", "-f", &file]).ok();
 
-    let node = lab.kubectl("conf", &["get", "node", "w-1", "-o", "json"]).json();
+    let node = lab
+        .kubectl("conf", &["get", "node", "w-1", "-o", "json"])
+        .json();
     assert_eq!(node["metadata"]["labels"]["disk"], "fast");
-    assert!(node["spec"]["taints"].to_string().contains("dedicated"), "{}", node["spec"]);
+    assert!(
+        node["spec"]["taints"].to_string().contains("dedicated"),
+        "{}",
+        node["spec"]
+    );
     assert_eq!(node["status"]["capacity"]["pods"], "42");
-    assert_eq!(lab.exec("conf", "w-1", &["stat", "-c", "%a", "/etc/motd.lab"]).ok(), "640");
-    assert_eq!(lab.exec("conf", "w-1", &["cat", "/mnt/host/note"]).ok(), "from the host");
+    assert_eq!(
+        lab.exec("conf", "w-1", &["stat", "-c", "%a", "/etc/motd.lab"])
+            .ok(),
+        "640"
+    );
+    assert_eq!(
+        lab.exec("conf", "w-1", &["cat", "/mnt/host/note"]).ok(),
+        "from the host"
+    );
     assert_ne!(lab.exec("conf", "w-1", &["touch", "/mnt/host/new"]).code, 0);
-    lab.kubectl("conf", &["get", "namespace", "made-by-vial"]).ok();
+    lab.kubectl("conf", &["get", "namespace", "made-by-vial"])
+        .ok();
 
     // One flag of one component: only that one gets a new process.
     let pids = |names: &[(&str, &str)]| -> Vec<String> {
-        names.iter().map(|(node, name)| lab.component("conf", node, name)["pid"].to_string()).collect()
+        names
+            .iter()
+            .map(|(node, name)| lab.component("conf", node, name)["pid"].to_string())
+            .collect()
     };
-    let others = [("cp-1", "etcd"), ("cp-1", "kube-apiserver"), ("cp-1", "kube-controller-manager"), ("w-1", "kubelet"), ("w-1", "containerd")];
+    let others = [
+        ("cp-1", "etcd"),
+        ("cp-1", "kube-apiserver"),
+        ("cp-1", "kube-controller-manager"),
+        ("w-1", "kubelet"),
+        ("w-1", "containerd"),
+    ];
     let (before, scheduler) = (pids(&others), pids(&[("cp-1", "kube-scheduler")]));
     let file = write("kube-scheduler: {args: {v: \"3\"}}");
     let up = lab.vial(["up", "conf", "-f", &file]);
-    assert!(up.code == 0 && up.stderr.contains("kube-scheduler on cp-1"), "{}", up.stderr);
+    assert!(
+        up.code == 0 && up.stderr.contains("kube-scheduler on cp-1"),
+        "{}",
+        up.stderr
+    );
     assert_eq!(pids(&others), before);
     assert_ne!(pids(&[("cp-1", "kube-scheduler")]), scheduler);
-    let line = lab.vial(["logs", "-c", "conf", "cp-1", "kube-scheduler"]).ok();
+    let line = lab
+        .vial(["logs", "-c", "conf", "cp-1", "kube-scheduler"])
+        .ok();
     assert!(line.contains("--v=\"3\""), "the flag reached the program");
 
     // What a living cluster cannot take is refused, and nothing changes.
     let refused = lab.vial(["up", "conf", "--ip-family", "ipv4"]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    assert!(refused.stderr.contains("vial down conf"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("vial down conf"),
+        "{}",
+        refused.stderr
+    );
     lab.vial(["check", "conf"]).ok();
 }
 
@@ -67,7 +105,13 @@ fn workers_come_and_go() {
     let lab = Lab::up("scaled", &["--workers", "1"]);
     lab.vial(["up", "scaled", "--workers", "3"]).ok();
     lab.vial(["check", "scaled"]).ok();
-    let names = || lab.kubectl("scaled", &["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]).ok();
+    let names = || {
+        lab.kubectl(
+            "scaled",
+            &["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"],
+        )
+        .ok()
+    };
     assert_eq!(names(), "cp-1 w-1 w-2 w-3");
     lab.vial(["up", "scaled", "--workers", "1"]).ok();
     assert_eq!(names(), "cp-1 w-1");

@@ -8,11 +8,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::lab::Lab;
 
 fn start(lab: &Lab, args: &[&str]) -> Child {
-    lab.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vial runs")
+    lab.command(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("vial runs")
 }
 
 fn signal(child: &Child, signal: Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a pid");
     // It may have ended by itself.
     let _ = kill_process(pid, signal);
 }
@@ -24,12 +31,24 @@ fn an_interrupted_up_is_completed_by_the_next() {
     for millis in [50, 400, 1500, 3000] {
         let mut child = start(&lab, &["up", "cut", "--workers", "1"]);
         std::thread::sleep(Duration::from_millis(millis));
-        signal(&child, if millis % 100 == 0 { Signal::INT } else { Signal::KILL });
+        signal(
+            &child,
+            if millis % 100 == 0 {
+                Signal::INT
+            } else {
+                Signal::KILL
+            },
+        );
         child.wait().expect("it ends");
         if millis == 1500 {
             // The keeper too, and with it the whole operation.
-            if let Some(pid) = lab.vial(["status", "cut", "-o", "json"]).json()["keeperPid"].as_i64() {
-                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+            if let Some(pid) =
+                lab.vial(["status", "cut", "-o", "json"]).json()["keeperPid"].as_i64()
+            {
+                let pid = i32::try_from(pid)
+                    .ok()
+                    .and_then(Pid::from_raw)
+                    .expect("a pid");
                 let _ = kill_process(pid, Signal::KILL);
             }
         }

@@ -36,7 +36,10 @@ pub(crate) struct Ran {
 impl Ran {
     fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
-        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+        let code = output
+            .status
+            .code()
+            .or_else(|| output.status.signal().map(|signal| 128 + signal));
         Self {
             code: code.unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -47,7 +50,11 @@ impl Ran {
     /// Its stdout, without the last newline.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, 0,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self.stdout.trim_end().to_owned()
     }
 
@@ -61,11 +68,17 @@ impl Lab {
     /// Waits for its turn; the clusters it may make are named.
     pub(crate) fn new(names: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let home = std::env::var_os("VIAL_TEST_HOME").map(PathBuf::from).unwrap_or_else(|| {
-            let home = std::env::var_os("HOME").expect("a home directory");
-            PathBuf::from(home).join(".cache/vial-test")
-        });
-        assert!(home.join("images/index.json").is_file(), "no node image in {}: run the tests by `cargo xtask test`", home.display());
+        let home = std::env::var_os("VIAL_TEST_HOME")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| {
+                let home = std::env::var_os("HOME").expect("a home directory");
+                PathBuf::from(home).join(".cache/vial-test")
+            });
+        assert!(
+            home.join("images/index.json").is_file(),
+            "no node image in {}: run the tests by `cargo xtask test`",
+            home.display()
+        );
         let lab = Self {
             _turn: turn,
             dir: tempfile::tempdir().expect("a directory"),
@@ -88,10 +101,19 @@ impl Lab {
     }
 
     /// The vial binary with this lab's directories.
-    pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Command {
+    pub(crate) fn command(
+        &self,
+        args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vial"));
-        command.args(args).env("VIAL_HOME", &self.home).env("VIAL_RUN", &self.run);
-        command.env("KUBECONFIG", self.kubeconfig()).env_remove("VIAL_CLUSTER").stdin(Stdio::null());
+        command
+            .args(args)
+            .env("VIAL_HOME", &self.home)
+            .env("VIAL_RUN", &self.run);
+        command
+            .env("KUBECONFIG", self.kubeconfig())
+            .env_remove("VIAL_CLUSTER")
+            .stdin(Stdio::null());
         command
     }
 
@@ -102,7 +124,12 @@ impl Lab {
     /// With something on its standard input.
     pub(crate) fn vial_with(&self, stdin: &[u8], args: &[&str]) -> Ran {
         let mut command = self.command(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vial runs");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("vial runs");
         let mut input = child.stdin.take().expect("piped");
         let stdin = stdin.to_vec();
         let writer = std::thread::spawn(move || input.write_all(&stdin));
@@ -118,7 +145,11 @@ impl Lab {
 
     #[track_caller]
     pub(crate) fn apply(&self, cluster: &str, yaml: &str) {
-        self.vial_with(yaml.as_bytes(), &["kubectl", "-c", cluster, "apply", "-f", "-"]).ok();
+        self.vial_with(
+            yaml.as_bytes(),
+            &["kubectl", "-c", cluster, "apply", "-f", "-"],
+        )
+        .ok();
     }
 
     /// A command on a node.
@@ -135,9 +166,16 @@ impl Lab {
     pub(crate) fn component(&self, cluster: &str, node: &str, component: &str) -> Value {
         let status = self.status(cluster);
         let nodes = status["nodes"].as_array().expect("nodes");
-        let node = nodes.iter().find(|one| one["name"] == node).expect("the node");
+        let node = nodes
+            .iter()
+            .find(|one| one["name"] == node)
+            .expect("the node");
         let components = node["components"].as_array().expect("components");
-        components.iter().find(|one| one["name"] == component).expect("the component").clone()
+        components
+            .iter()
+            .find(|one| one["name"] == component)
+            .expect("the component")
+            .clone()
     }
 
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
@@ -154,10 +192,6 @@ impl Lab {
         self.dir.path()
     }
 
-    pub(crate) fn home(&self) -> &Path {
-        &self.home
-    }
-
     pub(crate) fn run_dir(&self) -> &Path {
         &self.run
     }
@@ -172,7 +206,10 @@ impl Lab {
     pub(crate) fn assert_nothing_left(&self) {
         self.before.assert_same(&Host::look());
         for name in &self.names {
-            assert!(!self.home.join("clusters").join(name).exists(), "the directory of cluster {name} is left");
+            assert!(
+                !self.home.join("clusters").join(name).exists(),
+                "the directory of cluster {name} is left"
+            );
         }
         self.assert_nothing_runs();
     }
@@ -180,7 +217,13 @@ impl Lab {
     /// No process, cgroup, socket or lock of this lab's clusters is left (their disks may be).
     #[track_caller]
     pub(crate) fn assert_nothing_runs(&self) {
-        assert!(!self.run.exists(), "left in {}: {:?}", self.run.display(), fs::read_dir(&self.run).map(|dir| dir.flatten().map(|entry| entry.path()).collect::<Vec<_>>()));
+        assert!(
+            !self.run.exists(),
+            "left in {}: {:?}",
+            self.run.display(),
+            fs::read_dir(&self.run)
+                .map(|dir| dir.flatten().map(|entry| entry.path()).collect::<Vec<_>>())
+        );
         for name in &self.names {
             let cgroups = cgroups_of(name);
             assert!(cgroups.is_empty(), "cgroups are left: {cgroups:?}");
@@ -216,15 +259,39 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, Strin
 
 /// The cgroup directories of a cluster, in every hierarchy.
 pub(crate) fn cgroups_of(cluster: &str) -> Vec<PathBuf> {
-    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
-    roots.map(|root| root.join("vial").join(cluster)).filter(|path| path.exists()).collect()
+    let below = roots.flat_map(|root| {
+        fs::read_dir(root.join("vial"))
+            .into_iter()
+            .flatten()
+            .flatten()
+    });
+    let own = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        name == cluster
+            || name
+                .strip_prefix(cluster)
+                .is_some_and(|mark| mark.starts_with('-'))
+    };
+    below.map(|entry| entry.path()).filter(own).collect()
 }
 
 fn processes_with(program: &str, argument: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
-        .filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.to_string_lossy().starts_with(program)))
+        .filter(|entry| {
+            fs::read_link(entry.path().join("exe"))
+                .is_ok_and(|exe| exe.to_string_lossy().starts_with(program))
+        })
         .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
         .filter(|line| line.split('\0').any(|word| word == argument))
         .collect()
@@ -250,19 +317,37 @@ impl Host {
         // Tools that a bare machine may lack answer with their absence, which is the same before and after.
         let run = |program: &str, args: &[&str]| {
             let output = Command::new(program).args(args).output();
-            output.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+            output.map_or_else(
+                |error| error.to_string(),
+                |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+            )
         };
         Self {
-            addresses: run("ip", &["-o", "address"]).lines().map(without_lifetime).collect::<Vec<_>>().join("\n") + &read("/proc/net/if_inet6"),
-            routes: run("ip", &["route", "show", "table", "all"]) + &run("ip", &["-6", "route", "show", "table", "all"]) + &read("/proc/net/route"),
+            addresses: run("ip", &["-o", "address"])
+                .lines()
+                .map(without_lifetime)
+                .collect::<Vec<_>>()
+                .join("\n")
+                + &read("/proc/net/if_inet6"),
+            routes: run("ip", &["route", "show", "table", "all"])
+                + &run("ip", &["-6", "route", "show", "table", "all"])
+                + &read("/proc/net/route"),
             rules: run("ip", &["rule"]) + &run("ip", &["-6", "rule"]),
             nft: run("nft", &["list", "ruleset"]),
             iptables: run("iptables-save", &[]) + &read("/proc/net/ip_tables_names"),
             etc: listing(Path::new("/etc")),
             mounts: read("/proc/self/mountinfo"),
-            sysctls: ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "net/ipv4/ip_forward", "kernel/hostname"]
-                .map(|name| format!("{name}={}", read(&format!("/proc/sys/{name}"))))
-                .concat(),
+            sysctls: [
+                "vm/overcommit_memory",
+                "vm/panic_on_oom",
+                "kernel/panic",
+                "kernel/panic_on_oops",
+                "kernel/keys/root_maxkeys",
+                "net/ipv4/ip_forward",
+                "kernel/hostname",
+            ]
+            .map(|name| format!("{name}={}", read(&format!("/proc/sys/{name}"))))
+            .concat(),
             listeners: listeners(),
         }
     }
@@ -270,7 +355,11 @@ impl Host {
     /// Everything but the listeners is byte-identical; those are too, except loopback ones of vial's own.
     #[track_caller]
     pub(crate) fn assert_same_but(&self, other: &Self, own: &[String]) {
-        let added: Vec<_> = other.listeners.difference(&self.listeners).filter(|one| !own.contains(one)).collect();
+        let added: Vec<_> = other
+            .listeners
+            .difference(&self.listeners)
+            .filter(|one| !own.contains(one))
+            .collect();
         assert!(added.is_empty(), "new listeners on the host: {added:?}");
         let gone: Vec<_> = self.listeners.difference(&other.listeners).collect();
         assert!(gone.is_empty(), "listeners of the host are gone: {gone:?}");
@@ -292,18 +381,33 @@ impl Host {
 
 /// Lifetimes of addresses count down by themselves.
 fn without_lifetime(line: &str) -> String {
-    line.split("valid_lft").next().unwrap_or_default().to_owned()
+    line.split("valid_lft")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Every file below a directory with size, mode and time of change.
 fn listing(dir: &Path) -> String {
     use std::os::unix::fs::MetadataExt as _;
-    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut entries: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     entries.sort();
     let mut text = String::new();
     for path in entries {
         if let Ok(facts) = fs::symlink_metadata(&path) {
-            text += &format!("{} {} {:o} {}.{}\n", path.display(), facts.size(), facts.mode(), facts.mtime(), facts.mtime_nsec());
+            text += &format!(
+                "{} {} {:o} {}.{}\n",
+                path.display(),
+                facts.size(),
+                facts.mode(),
+                facts.mtime(),
+                facts.mtime_nsec()
+            );
             if facts.is_dir() {
                 text += &listing(&path);
             }

@@ -5,23 +5,44 @@ use std::fs;
 use crate::lab::{Host, Lab, eventually};
 
 fn kill(pid: &serde_json::Value) {
-    let pid = pid.as_i64().expect("a pid").try_into().ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let pid = pid
+        .as_i64()
+        .expect("a pid")
+        .try_into()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
 }
 
 #[test]
 fn killing_the_first_process_leaves_nothing_running_and_up_starts_again_from_the_disks() {
     let lab = Lab::up("killed", &["--workers", "1"]);
-    lab.kubectl("killed", &["create", "configmap", "kept", "--from-literal=a=b"]).ok();
+    lab.kubectl(
+        "killed",
+        &["create", "configmap", "kept", "--from-literal=a=b"],
+    )
+    .ok();
     kill(&lab.status("killed")["sandboxPid"]);
     // Its keeper sweeps and ends.
-    eventually("the keeper sweeps", || (!lab.run_dir().exists()).then_some(()).ok_or_else(|| "the run directory is there".into()));
+    eventually("the keeper sweeps", || {
+        (!lab.run_dir().exists())
+            .then_some(())
+            .ok_or_else(|| "the run directory is there".into())
+    });
     lab.assert_nothing_runs();
     lab.before().assert_same(&Host::look());
     assert_eq!(lab.status("killed")["phase"], "stopped");
 
     lab.vial(["up", "killed"]).ok();
-    assert_eq!(lab.kubectl("killed", &["get", "configmap", "kept", "-o", "jsonpath={.data.a}"]).ok(), "b");
+    assert_eq!(
+        lab.kubectl(
+            "killed",
+            &["get", "configmap", "kept", "-o", "jsonpath={.data.a}"]
+        )
+        .ok(),
+        "b"
+    );
 }
 
 #[test]
@@ -32,7 +53,9 @@ fn killing_the_keeper_too_leaves_the_sweeping_to_the_next_command() {
     kill(&status["sandboxPid"]);
     eventually("ls sweeps", || {
         assert!(lab.vial(["ls"]).ok().contains("stopped"));
-        (!lab.run_dir().join("orphan").exists()).then_some(()).ok_or_else(|| "the run directory is there".into())
+        (!lab.run_dir().join("orphan").exists())
+            .then_some(())
+            .ok_or_else(|| "the run directory is there".into())
     });
     lab.vial(["down", "orphan"]).ok();
     lab.assert_nothing_left();
@@ -42,16 +65,29 @@ fn killing_the_keeper_too_leaves_the_sweeping_to_the_next_command() {
 fn the_cluster_goes_on_without_its_keeper() {
     let lab = Lab::up("keeperless", &["--workers", "1"]);
     lab.apply("keeperless", "apiVersion: v1\nkind: Pod\nmetadata: {name: busy}\nspec:\n  containers: [{name: c, image: vial/toolbox, imagePullPolicy: IfNotPresent, command: [sleep, infinity]}]\n");
-    lab.kubectl("keeperless", &["wait", "--for=condition=Ready", "pod/busy", "--timeout=60s"]).ok();
+    lab.kubectl(
+        "keeperless",
+        &["wait", "--for=condition=Ready", "pod/busy", "--timeout=60s"],
+    )
+    .ok();
     let before = lab.status("keeperless");
     let started = "jsonpath={.status.containerStatuses[0].state.running.startedAt} {.status.containerStatuses[0].restartCount}";
-    let pod = lab.kubectl("keeperless", &["get", "pod", "busy", "-o", started]).ok();
+    let pod = lab
+        .kubectl("keeperless", &["get", "pod", "busy", "-o", started])
+        .ok();
     let kubeconfig = lab.kubeconfig();
 
     kill(&before["keeperPid"]);
     // Inside, the API answers while nobody keeps.
     let inside = std::process::Command::new("nsenter")
-        .args(["-t", &before["sandboxPid"].to_string(), "-n", "curl", "-sk", "https://10.89.0.11:6443/livez"])
+        .args([
+            "-t",
+            &before["sandboxPid"].to_string(),
+            "-n",
+            "curl",
+            "-sk",
+            "https://10.89.0.11:6443/livez",
+        ])
         .output();
     if let Ok(output) = inside {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "ok");
@@ -61,9 +97,17 @@ fn the_cluster_goes_on_without_its_keeper() {
     assert_eq!(after["api"], before["api"], "the same port");
     assert_ne!(after["keeperPid"], before["keeperPid"]);
     assert_eq!(after["sandboxPid"], before["sandboxPid"]);
-    assert_eq!(lab.kubectl("keeperless", &["get", "pod", "busy", "-o", started]).ok(), pod);
+    assert_eq!(
+        lab.kubectl("keeperless", &["get", "pod", "busy", "-o", started])
+            .ok(),
+        pod
+    );
     // The kubeconfig of before works as it is.
-    assert!(fs::read_to_string(kubeconfig).expect("merged").contains(before["api"].as_str().expect("an address")));
+    assert!(
+        fs::read_to_string(kubeconfig)
+            .expect("merged")
+            .contains(before["api"].as_str().expect("an address"))
+    );
     lab.vial(["check", "keeperless"]).ok();
 }
 
@@ -88,6 +132,11 @@ fn up_needs_no_network_at_all() {
         eprintln!("{text}");
         return;
     }
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     lab.assert_nothing_left();
 }

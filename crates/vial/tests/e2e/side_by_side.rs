@@ -22,22 +22,59 @@ fn a_pod_of_one_cannot_reach_a_pod_of_the_other() {
     let lab = Lab::new(&["left", "right"]);
     lab.vial(["up", "left", "--workers", "1"]).ok();
     lab.vial(["up", "right", "--workers", "1"]).ok();
-    let address = |cluster: &str| lab.exec(cluster, "w-1", &["ip", "-br", "address", "show", "eth0"]).ok();
+    let address = |cluster: &str| {
+        lab.exec(cluster, "w-1", &["ip", "-br", "address", "show", "eth0"])
+            .ok()
+    };
     let (left, right) = (address("left"), address("right"));
-    assert!(left.contains("10.89.0.101/24") && right.contains("10.89.0.101/24"), "{left} / {right}");
+    assert!(
+        left.contains("10.89.0.101/24") && right.contains("10.89.0.101/24"),
+        "{left} / {right}"
+    );
 
     lab.apply("left", SERVER);
     lab.apply("left", CLIENT);
     lab.apply("right", CLIENT);
     for (cluster, pod) in [("left", "server"), ("left", "client"), ("right", "client")] {
-        lab.kubectl(cluster, &["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]).ok();
+        lab.kubectl(
+            cluster,
+            &[
+                "wait",
+                "--for=condition=Ready",
+                &format!("pod/{pod}"),
+                "--timeout=60s",
+            ],
+        )
+        .ok();
     }
-    let ip = lab.kubectl("left", &["get", "pod", "server", "-o", "jsonpath={.status.podIP}"]).ok();
+    let ip = lab
+        .kubectl(
+            "left",
+            &["get", "pod", "server", "-o", "jsonpath={.status.podIP}"],
+        )
+        .ok();
     let url = format!("http://{ip}:8080/hostname");
-    let ask = |cluster: &str| lab.kubectl(cluster, &["exec", "client", "--", "curl", "-sS", "--max-time", "3", &url]);
+    let ask = |cluster: &str| {
+        lab.kubectl(
+            cluster,
+            &[
+                "exec",
+                "client",
+                "--",
+                "curl",
+                "-sS",
+                "--max-time",
+                "3",
+                &url,
+            ],
+        )
+    };
     assert_eq!(ask("left").ok(), "server");
     let other = ask("right");
-    assert!(other.code != 0 && !other.stdout.contains("server"), "{other:?}");
+    assert!(
+        other.code != 0 && !other.stdout.contains("server"),
+        "{other:?}"
+    );
 
     // One goes, the other stays.
     lab.vial(["down", "left"]).ok();

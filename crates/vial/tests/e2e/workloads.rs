@@ -71,38 +71,115 @@ fn pods_services_volumes_and_jobs_work_over_both_families() {
     lab.apply("work", WEB);
     k(&["rollout", "status", "daemonset/web", "--timeout=90s"]).ok();
     k(&["rollout", "status", "statefulset/store", "--timeout=90s"]).ok();
-    k(&["wait", "--for=condition=complete", "job/once", "--timeout=90s"]).ok();
+    k(&[
+        "wait",
+        "--for=condition=complete",
+        "job/once",
+        "--timeout=90s",
+    ])
+    .ok();
 
     // Pods on both nodes, by name, by service address of each family, by pod address of each family.
     let sh = |script: &str| k(&["exec", "store-0", "--", "bash", "-c", script]);
-    let pods = k(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.podIPs[*].ip}"]).ok();
-    let services = k(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIPs[*]}"]).ok();
-    assert_eq!(pods.split(' ').count(), 4, "two pods, two addresses each: {pods}");
+    let pods = k(&[
+        "get",
+        "pods",
+        "-l",
+        "app=web",
+        "-o",
+        "jsonpath={.items[*].status.podIPs[*].ip}",
+    ])
+    .ok();
+    let services = k(&[
+        "get",
+        "service",
+        "web",
+        "-o",
+        "jsonpath={.spec.clusterIPs[*]}",
+    ])
+    .ok();
+    assert_eq!(
+        pods.split(' ').count(),
+        4,
+        "two pods, two addresses each: {pods}"
+    );
     assert_eq!(services.split(' ').count(), 2, "{services}");
-    let bracket = |ip: &str| if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+    let bracket = |ip: &str| {
+        if ip.contains(':') {
+            format!("[{ip}]")
+        } else {
+            ip.to_owned()
+        }
+    };
     for ip in pods.split(' ') {
-        sh(&format!("curl -sS --max-time 5 http://{}:8080/hostname", bracket(ip))).ok();
+        sh(&format!(
+            "curl -sS --max-time 5 http://{}:8080/hostname",
+            bracket(ip)
+        ))
+        .ok();
     }
     for ip in services.split(' ') {
-        sh(&format!("curl -sS --max-time 5 http://{}/hostname", bracket(ip))).ok();
+        sh(&format!(
+            "curl -sS --max-time 5 http://{}/hostname",
+            bracket(ip)
+        ))
+        .ok();
     }
     sh("curl -sS --max-time 5 http://web.default.svc/hostname").ok();
-    assert_eq!(sh("dig +short outside.default.svc.cluster.local A | tail -1").ok(), "10.89.0.101");
+    assert_eq!(
+        sh("dig +short outside.default.svc.cluster.local A | tail -1").ok(),
+        "10.89.0.101"
+    );
 
     // NodePort and hostPort on nodes, from another node.
-    lab.exec("work", "cp-1", &["curl", "-sS", "--max-time", "5", "http://10.89.0.101:30080/hostname"]).ok();
-    lab.exec("work", "cp-1", &["curl", "-sS", "--max-time", "5", "http://10.89.0.102:18080/hostname"]).ok();
+    lab.exec(
+        "work",
+        "cp-1",
+        &[
+            "curl",
+            "-sS",
+            "--max-time",
+            "5",
+            "http://10.89.0.101:30080/hostname",
+        ],
+    )
+    .ok();
+    lab.exec(
+        "work",
+        "cp-1",
+        &[
+            "curl",
+            "-sS",
+            "--max-time",
+            "5",
+            "http://10.89.0.102:18080/hostname",
+        ],
+    )
+    .ok();
 
     // Volumes, and data that outlives its pod.
-    sh("echo kept > /data/file; echo there > /host/file; mount | grep -q '/scratch type tmpfs'").ok();
+    sh("echo kept > /data/file; echo there > /host/file; grep -q ' /scratch tmpfs' /proc/mounts")
+        .ok();
     k(&["delete", "pod", "store-0", "--wait=true"]).ok();
     eventually("the pod comes back", || {
         let ran = sh("cat /data/file");
-        if ran.code == 0 && ran.stdout.trim() == "kept" { Ok(()) } else { Err(ran.stderr) }
+        if ran.code == 0 && ran.stdout.trim() == "kept" {
+            Ok(())
+        } else {
+            Err(ran.stderr)
+        }
     });
 
     // Through the API: logs, cp.
-    let pod = k(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}"]).ok();
+    let pod = k(&[
+        "get",
+        "pods",
+        "-l",
+        "app=web",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ])
+    .ok();
     assert!(!k(&["logs", &pod]).ok().is_empty());
     let file = lab.file("payload", "through the API");
     k(&["cp", &file, "store-0:/tmp/payload"]).ok();

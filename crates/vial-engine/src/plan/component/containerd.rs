@@ -10,12 +10,18 @@ use vial_rpc::probe::How;
 pub(in crate::plan) const PAUSE: &str = "registry.k8s.io/pause:3.10.2";
 
 pub(super) fn add(builder: &mut Builder<'_>) {
-    let config = builder.file(files::public("/etc/containerd/config.toml", Content::Text(configuration())));
+    let config = builder.file(files::public(
+        "/etc/containerd/config.toml",
+        Content::Text(configuration()),
+    ));
     let mut reads = vec![config.clone()];
     if builder.context.spec.network.cni == Cni::Bridge {
         let text = cni(builder);
         // Read by containerd when it changes: no part of its identity.
-        builder.file(files::public("/etc/cni/net.d/10-vial.conflist", Content::Text(text)));
+        builder.file(files::public(
+            "/etc/cni/net.d/10-vial.conflist",
+            Content::Text(text),
+        ));
     }
     reads.sort();
     builder.add(Component {
@@ -23,7 +29,9 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         args: Args::default().set("config", &config),
         argv: None,
         reads,
-        ready: Some(probe(How::UnixSocket("/run/containerd/containerd.sock".into()))),
+        ready: Some(probe(How::UnixSocket(
+            "/run/containerd/containerd.sock".into(),
+        ))),
         after: &[],
         stage: Stage::Boot,
     });
@@ -67,7 +75,10 @@ fn configuration() -> String {
 /// bridge + host-local + portmap, pods' addresses fixed by the plan.
 fn cni(builder: &Builder<'_>) -> String {
     let cidrs = builder.context.spec.node_pod_cidrs(builder.node);
-    let ranges: Vec<_> = cidrs.iter().map(|cidr| json!([{"subnet": cidr.to_string()}])).collect();
+    let ranges: Vec<_> = cidrs
+        .iter()
+        .map(|cidr| json!([{"subnet": cidr.to_string()}]))
+        .collect();
     let routes: Vec<_> = cidrs
         .iter()
         .map(|cidr| json!({"dst": if cidr.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" }}))

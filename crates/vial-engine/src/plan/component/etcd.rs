@@ -4,18 +4,34 @@ use super::{Args, Builder, Ca, Component, Content, LeafPlan, PKI, Stage, files, 
 
 pub(super) fn add(builder: &mut Builder<'_>) {
     let name = builder.node.name.clone();
-    let mut addresses = builder.node.addresses(builder.context.spec.network.ip_family);
+    let mut addresses = builder
+        .node
+        .addresses(builder.context.spec.network.ip_family);
     addresses.push(std::net::Ipv4Addr::LOCALHOST.into());
-    let ca = builder.file(files::public(format!("{PKI}/etcd-ca.crt"), Content::CaCertificate(Ca::Etcd)));
-    let leaf = LeafPlan::server(Ca::Etcd, &name, vec!["localhost".into(), name.clone()], addresses);
+    let ca = builder.file(files::public(
+        format!("{PKI}/etcd-ca.crt"),
+        Content::CaCertificate(Ca::Etcd),
+    ));
+    let leaf = LeafPlan::server(
+        Ca::Etcd,
+        &name,
+        vec!["localhost".into(), name.clone()],
+        addresses,
+    );
     // A member is a server to clients and a client to its peers.
-    let leaf = LeafPlan { client: true, ..leaf };
+    let leaf = LeafPlan {
+        client: true,
+        ..leaf
+    };
     let [cert, key] = builder.leaf("etcd", builder.own("etcd"), leaf);
     let client = format!("https://{}:2379", builder.context.primary(builder.node));
     let mut args = Args::default()
         .set("name", &name)
         .set("data-dir", "/var/lib/etcd/data")
-        .set("listen-client-urls", format!("https://127.0.0.1:2379,{client}"))
+        .set(
+            "listen-client-urls",
+            format!("https://127.0.0.1:2379,{client}"),
+        )
         .set("advertise-client-urls", client)
         .set("listen-peer-urls", "https://127.0.0.1:2380")
         .set("initial-advertise-peer-urls", "https://127.0.0.1:2380")

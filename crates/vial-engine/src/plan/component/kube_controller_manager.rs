@@ -6,10 +6,27 @@ const NAME: &str = "kube-controller-manager";
 
 pub(super) fn add(builder: &mut Builder<'_>) {
     let network = &builder.context.spec.network;
-    let conf = builder.kubeconfig("controller-manager", builder.own(NAME), format!("system:{NAME}"), &[]);
-    let leaf = LeafPlan::server(Ca::Cluster, NAME, vec!["localhost".into()], vec![[127, 0, 0, 1].into()]);
-    let [cert, key] = builder.leaf("controller-manager", builder.own("kube-controller-manager-serving"), leaf);
-    let ca_key = builder.file(files::private(format!("{PKI}/ca.key"), Content::CaKey(Ca::Cluster)));
+    let conf = builder.kubeconfig(
+        "controller-manager",
+        builder.own(NAME),
+        format!("system:{NAME}"),
+        &[],
+    );
+    let leaf = LeafPlan::server(
+        Ca::Cluster,
+        NAME,
+        vec!["localhost".into()],
+        vec![[127, 0, 0, 1].into()],
+    );
+    let [cert, key] = builder.leaf(
+        "controller-manager",
+        builder.own("kube-controller-manager-serving"),
+        leaf,
+    );
+    let ca_key = builder.file(files::private(
+        format!("{PKI}/ca.key"),
+        Content::CaKey(Ca::Cluster),
+    ));
     let ca = format!("{PKI}/ca.crt");
     let sa_key = format!("{PKI}/sa.key");
     let mut args = Args::default()
@@ -22,15 +39,24 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         .set("cluster-name", &builder.context.spec.name)
         .set("cluster-signing-cert-file", &ca)
         .set("cluster-signing-key-file", &ca_key)
-        .set("controllers", "*,bootstrap-signer-controller,token-cleaner-controller")
+        .set(
+            "controllers",
+            "*,bootstrap-signer-controller,token-cleaner-controller",
+        )
         .set("flex-volume-plugin-dir", "/run/flexvolume")
         .set("kubeconfig", &conf)
         // One instance: electing itself would only cost a second.
         .set("leader-elect", "false")
-        .set("requestheader-client-ca-file", format!("{PKI}/front-proxy-ca.crt"))
+        .set(
+            "requestheader-client-ca-file",
+            format!("{PKI}/front-proxy-ca.crt"),
+        )
         .set("root-ca-file", &ca)
         .set("service-account-private-key-file", &sa_key)
-        .set("service-cluster-ip-range", Context::joined(&network.service_cidrs))
+        .set(
+            "service-cluster-ip-range",
+            Context::joined(&network.service_cidrs),
+        )
         .set("tls-cert-file", &cert)
         .set("tls-private-key-file", &key)
         .set("use-service-account-credentials", "true");

@@ -12,7 +12,10 @@ pub(super) fn add(builder: &mut Builder<'_>) {
     let conf = builder.kubeconfig(NAME, NAME.into(), format!("system:{NAME}"), &[]);
     let changed = builder.config(NAME);
     let text = configuration(builder, &changed, &conf);
-    let config = builder.file(files::public("/etc/kubernetes/kube-proxy.yaml", Content::Text(text)));
+    let config = builder.file(files::public(
+        "/etc/kubernetes/kube-proxy.yaml",
+        Content::Text(text),
+    ));
     builder.add(Component {
         name: NAME,
         args: Args::default().set("config", &config),
@@ -27,7 +30,11 @@ pub(super) fn add(builder: &mut Builder<'_>) {
 /// KubeProxyConfiguration v1alpha1, the person's own configuration merged over it. JSON is YAML.
 fn configuration(builder: &Builder<'_>, changed: &ComponentConfig, conf: &str) -> String {
     let spec = builder.context.spec;
-    let any = if spec.network.ip_family == IpFamily::Ipv6 { "[::]" } else { "0.0.0.0" };
+    let any = if spec.network.ip_family == IpFamily::Ipv6 {
+        "[::]"
+    } else {
+        "0.0.0.0"
+    };
     let mut config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",

@@ -5,8 +5,18 @@ use super::{Args, Builder, Ca, Component, LeafPlan, PKI, Stage, https};
 const NAME: &str = "kube-scheduler";
 
 pub(super) fn add(builder: &mut Builder<'_>) {
-    let conf = builder.kubeconfig("scheduler", builder.own(NAME), format!("system:{NAME}"), &[]);
-    let leaf = LeafPlan::server(Ca::Cluster, NAME, vec!["localhost".into()], vec![[127, 0, 0, 1].into()]);
+    let conf = builder.kubeconfig(
+        "scheduler",
+        builder.own(NAME),
+        format!("system:{NAME}"),
+        &[],
+    );
+    let leaf = LeafPlan::server(
+        Ca::Cluster,
+        NAME,
+        vec!["localhost".into()],
+        vec![[127, 0, 0, 1].into()],
+    );
     let [cert, key] = builder.leaf("scheduler", builder.own("kube-scheduler-serving"), leaf);
     let mut args = Args::default()
         .set("authentication-kubeconfig", &conf)
@@ -15,7 +25,10 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         .set("client-ca-file", format!("{PKI}/ca.crt"))
         .set("kubeconfig", &conf)
         .set("leader-elect", "false")
-        .set("requestheader-client-ca-file", format!("{PKI}/front-proxy-ca.crt"))
+        .set(
+            "requestheader-client-ca-file",
+            format!("{PKI}/front-proxy-ca.crt"),
+        )
         .set("tls-cert-file", &cert)
         .set("tls-private-key-file", &key);
     let gates = builder.context.feature_gates();

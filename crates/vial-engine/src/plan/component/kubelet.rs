@@ -14,11 +14,19 @@ pub(super) fn add(builder: &mut Builder<'_>) {
     let addresses = node.addresses(spec.network.ip_family);
     let user = format!("system:node:{}", node.name);
     let conf = builder.kubeconfig(NAME, builder.own(NAME), &user, &["system:nodes"]);
-    let leaf = LeafPlan::server(Ca::Cluster, user, vec![node.name.clone()], addresses.clone());
+    let leaf = LeafPlan::server(
+        Ca::Cluster,
+        user,
+        vec![node.name.clone()],
+        addresses.clone(),
+    );
     let [cert, key] = builder.leaf(NAME, builder.own("kubelet-serving"), leaf);
     let changed = builder.config(NAME);
     let text = configuration(builder, &changed, &cert, &key);
-    let config = builder.file(files::public("/etc/kubernetes/kubelet.yaml", Content::Text(text)));
+    let config = builder.file(files::public(
+        "/etc/kubernetes/kubelet.yaml",
+        Content::Text(text),
+    ));
     let args = Args::default()
         .set("config", &config)
         .set("kubeconfig", &conf)
@@ -36,9 +44,18 @@ pub(super) fn add(builder: &mut Builder<'_>) {
 }
 
 /// KubeletConfiguration v1beta1, the person's own configuration merged over it. JSON is YAML.
-fn configuration(builder: &Builder<'_>, changed: &ComponentConfig, cert: &str, key: &str) -> String {
+fn configuration(
+    builder: &Builder<'_>,
+    changed: &ComponentConfig,
+    cert: &str,
+    key: &str,
+) -> String {
     let spec = builder.context.spec;
-    let dns: Vec<_> = spec.dns_service_ips().iter().map(ToString::to_string).collect();
+    let dns: Vec<_> = spec
+        .dns_service_ips()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

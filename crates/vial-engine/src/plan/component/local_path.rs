@@ -18,8 +18,12 @@ const NAME: &str = "local-path-provisioner";
 
 pub(super) fn add(builder: &mut Builder<'_>) {
     let conf = builder.kubeconfig(NAME, builder.own(NAME), format!("vial:{NAME}"), &[]);
-    let config = json!({"nodePathMap": [{"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": [VOLUMES]}]});
-    let config = files::public("/etc/kubernetes/local-path.json", Content::Text(format!("{config:#}\n")));
+    let config =
+        json!({"nodePathMap": [{"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": [VOLUMES]}]});
+    let config = files::public(
+        "/etc/kubernetes/local-path.json",
+        Content::Text(format!("{config:#}\n")),
+    );
     let config = builder.file(config);
     let pod = json!({
         "apiVersion": "v1",
@@ -33,7 +37,10 @@ pub(super) fn add(builder: &mut Builder<'_>) {
             "containers": [{"name": "helper-pod", "image": "docker.io/vial/toolbox:latest", "imagePullPolicy": "IfNotPresent"}],
         },
     });
-    let pod = files::public("/etc/kubernetes/local-path-helper-pod.json", Content::Text(format!("{pod:#}\n")));
+    let pod = files::public(
+        "/etc/kubernetes/local-path-helper-pod.json",
+        Content::Text(format!("{pod:#}\n")),
+    );
     let pod = builder.file(pod);
     let flags = Args::default()
         .set("config", &config)

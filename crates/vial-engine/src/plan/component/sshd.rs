@@ -20,15 +20,31 @@ PidFile none
 
 pub(super) fn add(builder: &mut Builder<'_>) {
     let node = builder.node.name.clone();
-    let config = builder.file(files::public("/etc/ssh/sshd_config", Content::Text(CONFIG.into())));
-    let key = builder.file(files::private("/etc/ssh/vial_host_ed25519_key", Content::SshHostKey(node)));
-    builder.file(files::private("/root/.ssh/authorized_keys", Content::SshAuthorizedKey));
+    let config = builder.file(files::public(
+        "/etc/ssh/sshd_config",
+        Content::Text(CONFIG.into()),
+    ));
+    let key = builder.file(files::private(
+        "/etc/ssh/vial_host_ed25519_key",
+        Content::SshHostKey(node),
+    ));
+    builder.file(files::private(
+        "/root/.ssh/authorized_keys",
+        Content::SshAuthorizedKey,
+    ));
     // Debian's sshd refuses to start without its privilege separation directory.
-    builder.file(files::public("/run/sshd/.vial", Content::Text(String::new())));
+    builder.file(files::public(
+        "/run/sshd/.vial",
+        Content::Text(String::new()),
+    ));
     builder.add(Component {
         name: "sshd",
         args: Args::default(),
-        argv: Some(["/usr/sbin/sshd", "-D", "-e", "-f", &config].map(str::to_owned).into()),
+        argv: Some(
+            ["/usr/sbin/sshd", "-D", "-e", "-f", &config]
+                .map(str::to_owned)
+                .into(),
+        ),
         reads: vec![config, key],
         ready: Some(probe(How::Tcp("127.0.0.1:22".into()))),
         after: &[],

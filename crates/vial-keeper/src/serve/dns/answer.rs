@@ -13,17 +13,27 @@ pub(super) struct Names(BTreeMap<String, Vec<IpAddr>>);
 impl Names {
     pub(super) fn of(spec: &ClusterSpec) -> Self {
         let family = spec.network.ip_family;
-        Self(spec.nodes.iter().map(|node| (node.name.clone(), node.addresses(family))).collect())
+        Self(
+            spec.nodes
+                .iter()
+                .map(|node| (node.name.clone(), node.addresses(family)))
+                .collect(),
+        )
     }
 
     /// `None`: not a query. `Some(None)`: not ours to answer.
-    #[expect(clippy::option_option, reason = "the two kinds of no are told apart by the only caller")]
+    #[expect(
+        clippy::option_option,
+        reason = "the two kinds of no are told apart by the only caller"
+    )]
     pub(super) fn answer(&self, query: &[u8]) -> Option<Option<Vec<u8>>> {
         let query = parse(query)?;
         let question = query.queries.first()?;
         let name = question.name().to_ascii().to_ascii_lowercase();
         let name = name.trim_end_matches('.');
-        let Some(addresses) = self.0.get(name.strip_suffix(".vial").unwrap_or(name)) else { return Some(None) };
+        let Some(addresses) = self.0.get(name.strip_suffix(".vial").unwrap_or(name)) else {
+            return Some(None);
+        };
         let mut response = Message::response(query.metadata.id, OpCode::Query);
         response.metadata.recursion_desired = query.metadata.recursion_desired;
         response.metadata.recursion_available = true;
@@ -31,8 +41,12 @@ impl Names {
         response.add_query(question.clone());
         for address in addresses {
             let data = match (address, question.query_type()) {
-                (IpAddr::V4(address), RecordType::A | RecordType::ANY) => RData::A(rdata::A(*address)),
-                (IpAddr::V6(address), RecordType::AAAA | RecordType::ANY) => RData::AAAA(rdata::AAAA(*address)),
+                (IpAddr::V4(address), RecordType::A | RecordType::ANY) => {
+                    RData::A(rdata::A(*address))
+                }
+                (IpAddr::V6(address), RecordType::AAAA | RecordType::ANY) => {
+                    RData::AAAA(rdata::AAAA(*address))
+                }
                 _ => continue,
             };
             response.add_answer(Record::from_rdata(question.name().clone(), 60, data));
@@ -44,7 +58,11 @@ impl Names {
 /// The refusal of a query that no resolver answered: `REFUSED` when there is none, else `SERVFAIL`.
 pub(super) fn refuse(query: &[u8], no_resolver: bool) -> Option<Vec<u8>> {
     let query = parse(query)?;
-    let code = if no_resolver { ResponseCode::Refused } else { ResponseCode::ServFail };
+    let code = if no_resolver {
+        ResponseCode::Refused
+    } else {
+        ResponseCode::ServFail
+    };
     let mut response = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
     response.metadata.recursion_desired = query.metadata.recursion_desired;
     response.add_queries(query.queries);
@@ -64,7 +82,10 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let addresses = vec![[10, 89, 0, 101].into(), [0xfd89, 0, 0, 0, 0, 0, 0, 0x101].into()];
+        let addresses = vec![
+            [10, 89, 0, 101].into(),
+            [0xfd89, 0, 0, 0, 0, 0, 0, 0x101].into(),
+        ];
         Names([("w-1".to_owned(), addresses)].into())
     }
 
@@ -77,13 +98,24 @@ mod tests {
     fn answered(name: &str, kind: RecordType) -> Option<Vec<IpAddr>> {
         let answer = names().answer(&query(name, kind)).expect("a query")?;
         let answers = Message::from_vec(&answer).expect("a message").answers;
-        Some(answers.iter().filter_map(|record| record.data.ip_addr()).collect())
+        Some(
+            answers
+                .iter()
+                .filter_map(|record| record.data.ip_addr())
+                .collect(),
+        )
     }
 
     #[test]
     fn node_names_have_their_addresses() {
-        assert_eq!(answered("w-1.", RecordType::A), Some(vec![[10, 89, 0, 101].into()]));
-        assert_eq!(answered("W-1.vial.", RecordType::AAAA).map(|found| found.len()), Some(1));
+        assert_eq!(
+            answered("w-1.", RecordType::A),
+            Some(vec![[10, 89, 0, 101].into()])
+        );
+        assert_eq!(
+            answered("W-1.vial.", RecordType::AAAA).map(|found| found.len()),
+            Some(1)
+        );
         assert_eq!(answered("w-1.", RecordType::MX), Some(vec![]));
     }
 
