@@ -21,7 +21,7 @@ mod remove;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use bring_up::bring_up;
+pub use bring_up::{bring_up, connect};
 pub use down::down;
 pub use program::installed as program;
 use vial_image::NodeImage;

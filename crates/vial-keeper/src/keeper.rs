@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(crate) struct Keeper {
     pub(crate) making: Arc<tokio::sync::Mutex<()>>,
     /// Something ended: the sandbox, or an operation.
     pub(crate) changed: Notify,
+    /// The sandbox ended by itself.
+    ended: AtomicBool,
 }
 
 #[derive(Default)]
@@ -98,6 +101,7 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         state: Mutex::default(),
         making: Arc::default(),
         changed: Notify::new(),
+        ended: AtomicBool::new(false),
     });
     up::resume(&keeper).await;
     let listener = server::bind(&socket).map_err(at("listen on", socket))?;
@@ -158,6 +162,11 @@ impl Keeper {
     /// The sandbox is gone: everything that pointed into it is dropped.
     pub(crate) fn forget(&self) {
         drop(self.state().living.take());
+    }
+
+    /// The sandbox ended by itself and is swept: unless somebody wants it back, there is nothing to stay for.
+    pub(crate) fn swept(&self) {
+        self.ended.store(true, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
 
@@ -247,6 +256,9 @@ impl Keeper {
                 return;
             }
             let needed = self.living().is_some() || self.busy().is_some();
+            if !needed && self.ended.load(Ordering::Relaxed) {
+                return;
+            }
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep(IDLE), if !needed => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use vial_engine::execute::{self, Birth, Prepared};
 use vial_engine::kube_api;
+use vial_engine::progress;
 use vial_engine::record::Journal;
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
@@ -83,20 +84,21 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
             api_port,
         })
     })?;
+    let sandbox = match keeper.living() {
+        Some(living) => living.sandbox,
+        None => {
+            let making = make(keeper, prepared);
+            let (sandbox, made) = progress::step(&report, None, "sandbox", "make the sandbox", making).await?;
+            prepared = made;
+            sandbox
+        }
+    };
+    execute::connect(&prepared, sandbox.as_ref(), &report).await?;
     if keeper.living().is_none() {
         let listener = match listener {
             Some(listener) => listener,
             None => serve::listen(prepared.record.api_port)?,
         };
-        let making = vial_engine::progress::step(
-            &report,
-            None,
-            "sandbox",
-            "make the sandbox",
-            make(keeper, prepared),
-        );
-        let (sandbox, made) = making.await?;
-        prepared = made;
         open(keeper, &prepared, sandbox, listener).await?;
     }
     let living = keeper.living().ok_or("the sandbox ended")?;

@@ -39,7 +39,7 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
     if let Err(error) = keeper.maker.sweep(&spec).await {
         tracing::error!(error = %chain(&error), "cannot sweep");
     }
-    keeper.changed.notify_waiters();
+    keeper.swept();
 }
 
 /// Runs an `up` to the remembered state whenever a container ends that nobody stopped.

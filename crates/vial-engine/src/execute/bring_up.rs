@@ -29,6 +29,22 @@ use crate::{Error, Result};
 /// How long a node may take to be Ready, on a machine that is busy with other clusters.
 const NODE_READY: Duration = Duration::from_secs(180);
 
+/// Brings the sandbox's network to the planned state: the first thing, since what is served in it needs its addresses.
+///
+/// # Errors
+/// When the first process of the sandbox refuses.
+pub async fn connect(prepared: &Prepared, sandbox: &dyn Sandbox, report: &Reporter) -> Result<()> {
+    step(report, None, "network", "connect the nodes", async {
+        let mut init = InitClient::new(sandbox.init().await?);
+        let network = prepared.plan.network.clone();
+        init.apply_network(network)
+            .await
+            .map_err(Error::rpc("cannot connect the nodes"))
+    })
+    .await?;
+    Ok(())
+}
+
 /// What every branch looks at.
 struct Work<'a> {
     prepared: &'a Prepared,
@@ -67,14 +83,6 @@ pub async fn bring_up(
         report,
         joined: SetOnce::new(),
     };
-    step(report, None, "network", "connect the nodes", async {
-        let mut init = InitClient::new(sandbox.init().await?);
-        let network = prepared.plan.network.clone();
-        init.apply_network(network)
-            .await
-            .map_err(Error::rpc("cannot connect the nodes"))
-    })
-    .await?;
     let nodes = try_join_all(prepared.plan.nodes.iter().map(|node| work.node(node)));
     tokio::try_join!(nodes, work.objects(), work.system_pods())?;
     let client = work.joined.wait().await;
@@ -241,9 +249,11 @@ impl Work<'_> {
         let client = self.joined.wait().await;
         let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
         let available = |deployment: Option<&Deployment>| {
-            let ready =
-                deployment.and_then(|deployment| deployment.status.as_ref()?.available_replicas);
-            ready.is_some_and(|ready| ready > 0)
+            deployment.is_some_and(|deployment| {
+                let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+                let status = deployment.status.as_ref();
+                status.and_then(|status| status.available_replicas).unwrap_or(0) >= wanted
+            })
         };
         let waiting = async {
             match tokio::time::timeout(NODE_READY, await_condition(api, "coredns", available)).await
