@@ -49,6 +49,14 @@ pub enum Error {
         status: Box<vial_rpc::Status>,
     },
     /// The Kubernetes API refused.
+    #[error("{operation}: {reason}")]
+    Refused {
+        /// What was tried, with its object.
+        operation: String,
+        /// In the API's own words.
+        reason: String,
+    },
+    /// The Kubernetes API could not be asked.
     #[error("{operation}")]
     Kube {
         /// What was tried, with its object.
@@ -111,9 +119,9 @@ impl Error {
     /// For `map_err` on calls of the Kubernetes API.
     pub(crate) fn kube(operation: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let operation = operation.into();
-        move |source| Self::Kube {
-            operation,
-            source: Box::new(source),
+        move |source| match source {
+            kube::Error::Api(status) => Self::Refused { operation, reason: status.message.clone() },
+            source => Self::Kube { operation, source: Box::new(source) },
         }
     }
 

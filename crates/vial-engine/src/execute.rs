@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use bring_up::{bring_up, connect};
+pub use disks::disks;
 pub use down::down;
 pub use program::installed as program;
 use vial_image::NodeImage;

@@ -95,7 +95,7 @@ pub fn plan(spec: &ClusterSpec, facts: &Facts) -> Plan {
         network: network::network(spec),
         leaves,
         nodes,
-        bootstrap: manifests::bootstrap(spec),
+        bootstrap: manifests::bootstrap(spec, &facts.image.kubernetes),
     }
 }
 

@@ -37,7 +37,7 @@ async fn one(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, ClientE
 /// Does the cluster have a living sandbox? When not, what its sandbox left is swept.
 pub(crate) async fn lives(paths: &Paths, name: &str) -> Result<bool, ClientError> {
     let spec = sandbox_spec(paths, name);
-    let maker = NamespaceMaker::default();
+    let maker = NamespaceMaker;
     let lives = maker
         .find(&spec)
         .await

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use vial_engine::paths::Paths;
 use vial_engine::plan::Plan;
 use vial_engine::record::Record;
@@ -58,7 +59,7 @@ pub(crate) struct Keeper {
 struct State {
     living: Option<Living>,
     operation: Option<Arc<Operation>>,
-    task: Option<tokio::task::AbortHandle>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// A sandbox and what is served for it.
@@ -97,7 +98,7 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
     let keeper = Arc::new(Keeper {
         paths,
         name: name.to_owned(),
-        maker: Box::new(NamespaceMaker::default()),
+        maker: Box::new(NamespaceMaker),
         state: Mutex::default(),
         making: Arc::default(),
         changed: Notify::new(),
@@ -192,7 +193,7 @@ impl Keeper {
                     None => {
                         let operation = Operation::new(kind);
                         let work = up::up(Arc::clone(self), Arc::clone(&operation));
-                        state.task = Some(tokio::spawn(work).abort_handle());
+                        state.task = Some(tokio::spawn(work));
                         state.operation = Some(Arc::clone(&operation));
                         return operation;
                     }
@@ -218,18 +219,24 @@ impl Keeper {
             if running.kind == Kind::Down {
                 return running;
             }
-            if let Some(task) = state.task.take() {
+            if let Some(task) = &state.task {
                 task.abort();
             }
             running.tell(failure::cancelled(&self.name));
         }
+        let cut = state.task.take();
         let operation = Operation::new(Kind::Down);
         state.operation = Some(Arc::clone(&operation));
-        tokio::spawn(Arc::clone(self).run_down(Arc::clone(&operation)));
+        tokio::spawn(Arc::clone(self).run_down(Arc::clone(&operation), cut));
         operation
     }
 
-    async fn run_down(self: Arc<Self>, operation: Arc<Operation>) {
+    /// `cut` is the `up` that was at work, or the last one.
+    async fn run_down(self: Arc<Self>, operation: Arc<Operation>, cut: Option<JoinHandle<()>>) {
+        // A cut takes effect at the next await: until then the `up` may still write.
+        if let Some(cut) = cut {
+            let _ = cut.await;
+        }
         let _made = self.making.lock().await;
         self.forget();
         let report = operation.reporter();

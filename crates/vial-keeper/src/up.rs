@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use vial_engine::execute::{self, Birth, Prepared};
 use vial_engine::kube_api;
-use vial_engine::progress;
+use vial_engine::progress::{Reporter, step};
 use vial_engine::record::Journal;
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
@@ -74,7 +74,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
         record.as_ref().map(|record| record.image_digest.as_str()),
     )?;
     let mut listener = None;
-    let mut prepared = execute::prepare(&keeper.paths, spec, &image, || {
+    let prepared = execute::prepare(&keeper.paths, spec, &image, || {
         let own = serve::listen(0)?;
         let api_port = own.local_addr()?.port();
         listener = Some(own);
@@ -84,15 +84,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
             api_port,
         })
     })?;
-    let sandbox = match keeper.living() {
-        Some(living) => living.sandbox,
-        None => {
-            let making = make(keeper, prepared);
-            let (sandbox, made) = progress::step(&report, None, "sandbox", "make the sandbox", making).await?;
-            prepared = made;
-            sandbox
-        }
-    };
+    let (sandbox, mut prepared) = make(keeper, prepared, &report).await?;
     execute::connect(&prepared, sandbox.as_ref(), &report).await?;
     if keeper.living().is_none() {
         let listener = match listener {
@@ -112,17 +104,27 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     Ok(())
 }
 
-/// Makes or finds the sandbox in a task of its own, which a cancelled `up` does not cut: a sandbox must be findable
-/// before anybody else looks for it.
+/// Makes (or finds) sandbox and disks in a task of its own, which a cancelled `up` does not cut: whoever removes them
+/// must find all of them, and nobody may still be at work on them.
 async fn make(
     keeper: &Arc<Keeper>,
     prepared: Prepared,
+    report: &Reporter,
 ) -> Result<(Arc<dyn Sandbox>, Prepared), Failure> {
     let guard = Arc::clone(&keeper.making).lock_owned().await;
-    let keeper = Arc::clone(keeper);
+    let (keeper, report) = (Arc::clone(keeper), Arc::clone(report));
     let task = tokio::spawn(async move {
         let _guard = guard;
-        let sandbox = execute::sandbox(keeper.maker.as_ref(), &keeper.paths, &prepared).await?;
+        let living = keeper.living().map(|living| living.sandbox);
+        let (maker, paths) = (keeper.maker.as_ref(), &keeper.paths);
+        let sandbox = async {
+            match living {
+                Some(sandbox) => Ok(sandbox),
+                None => step(&report, None, "sandbox", "make the sandbox", execute::sandbox(maker, paths, &prepared)).await,
+            }
+        };
+        let disks = step(&report, None, "disks", "make the nodes' disks", execute::disks(paths, &prepared));
+        let (sandbox, ()) = tokio::try_join!(sandbox, disks)?;
         Ok::<_, vial_engine::Error>((sandbox, prepared))
     });
     Ok(task.await??)

@@ -19,7 +19,7 @@ use vial_sandbox::Sandbox;
 use vial_spec::Cni;
 
 use super::container::Container;
-use super::{Prepared, disks, remove};
+use super::{Prepared, remove};
 use crate::kube_api;
 use crate::paths::Paths;
 use crate::plan::{Change, ContainerPlan, NodePlan, Stage};
@@ -69,14 +69,6 @@ pub async fn bring_up(
             text: change.to_string(),
         });
     }
-    step(
-        report,
-        None,
-        "disks",
-        "make the nodes' disks",
-        disks::make(paths, prepared),
-    )
-    .await?;
     let work = Work {
         prepared,
         sandbox,
@@ -155,7 +147,7 @@ impl Work<'_> {
     async fn join(&self) -> Result<()> {
         let plan = &self.prepared.plan;
         let client = kube_api::client(&self.prepared.admin_kubeconfig()?).await?;
-        kube_api::apply(&client, "of vial", &plan.bootstrap).await?;
+        kube_api::apply(&client, "vial's own objects", &plan.bootstrap).await?;
         try_join_all(
             plan.spec
                 .nodes

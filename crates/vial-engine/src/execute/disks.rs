@@ -14,7 +14,10 @@ use crate::paths::Paths;
 use crate::{Error, Result};
 
 /// Makes every disk that is missing.
-pub(super) async fn make(paths: &Paths, prepared: &Prepared) -> Result<()> {
+///
+/// # Errors
+/// When there is no space, or the cluster lies on another file system than the images.
+pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
     let roots = [
         (inside::CLUSTER, paths.cluster_dir(&prepared.record.name)),
         (inside::IMAGES, paths.images_dir()),

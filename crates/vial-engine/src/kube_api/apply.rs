@@ -111,7 +111,7 @@ async fn apply_one(
         }));
     };
     let what = format!(
-        "cannot apply {} {name} of manifest {manifest}",
+        "cannot apply {} {name} ({manifest})",
         resource.kind
     );
     let api = api_for(client, &resource, &capabilities, object);

@@ -12,7 +12,7 @@ use super::network::gateways;
 const COREDNS_IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.14.7";
 
 /// All of them as one YAML stream, applied before any kubelet starts.
-pub(super) fn bootstrap(spec: &ClusterSpec) -> String {
+pub(super) fn bootstrap(spec: &ClusterSpec, kubernetes: &str) -> String {
     let replicas = if spec.nodes.len() > 1 { 2 } else { 1 };
     let services: Vec<_> = spec
         .dns_service_ips()
@@ -45,7 +45,15 @@ pub(super) fn bootstrap(spec: &ClusterSpec) -> String {
     let storage = include_str!("manifests/storage.yaml")
         .replace("{{provisioner}}", PROVISIONER)
         .replace("{{namespace}}", LOCAL_PATH_NAMESPACE);
-    [rights, dns, storage].join("---\n")
+    let version = if has_mutating_policies(kubernetes) { "v1" } else { "v1beta1" };
+    let images = include_str!("manifests/images.yaml").replace("{{version}}", version);
+    [rights, dns, storage, images].join("---\n")
+}
+
+/// Mutating admission policies became stable, and are on by default, with Kubernetes 1.36.
+pub(super) fn has_mutating_policies(kubernetes: &str) -> bool {
+    let minor = kubernetes.trim_start_matches("v1.").split('.').next().and_then(|minor| minor.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 36)
 }
 
 fn families(spec: &ClusterSpec) -> String {

@@ -117,3 +117,39 @@ fn workers_come_and_go() {
     assert_eq!(names(), "cp-1 w-1");
     lab.vial(["check", "scaled"]).ok();
 }
+
+/// A name server on loopback that answers every question of type A with 192.0.2.7; ends with the test's process.
+fn name_server() -> u16 {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = socket.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            // RFC 1035, 4.1: header of 12 bytes, then the question; we copy both and point the answer at the question.
+            let question = buffer[12..length].iter().position(|byte| *byte == 0).map_or(length, |end| 12 + end + 5);
+            let mut answer = buffer[..question].to_vec();
+            let is_a = answer[question - 4..question] == [0, 1, 0, 1];
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[6..12].copy_from_slice(&[0, u8::from(is_a), 0, 0, 0, 0]);
+            if is_a {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+            }
+            let _ = socket.send_to(&answer, client);
+        }
+    });
+    port
+}
+
+#[test]
+fn names_of_the_outside_world_are_asked_of_the_hosts_resolvers() {
+    let lab = Lab::new(&["named"]);
+    let yaml = format!(
+        "apiVersion: vial/v1\nkind: Cluster\nworkers: 1\nnetwork: {{dns: {{upstreams: [\"127.0.0.1:{}\"]}}}}\n",
+        name_server()
+    );
+    lab.vial(["up", "named", "-f", &lab.file("vial.yaml", &yaml)]).ok();
+    assert_eq!(lab.exec("named", "w-1", &["dig", "+short", "lab.example."]).ok(), "192.0.2.7");
+    assert_eq!(lab.exec("named", "w-1", &["dig", "+short", "cp-1.vial."]).ok(), "10.89.0.11");
+    let script = ["run", "asks", "--image=vial/toolbox", "--restart=Never", "--rm", "-i", "--quiet", "--", "dig", "+short", "lab.example."];
+    assert_eq!(lab.kubectl("named", &script).ok(), "192.0.2.7");
+}

@@ -46,9 +46,9 @@ spec:
   template:
     metadata: {labels: {app: store}}
     spec:
-      terminationGracePeriodSeconds: 0
+      terminationGracePeriodSeconds: 1
       containers:
-        - {name: c, image: vial/toolbox, imagePullPolicy: IfNotPresent, command: [sleep, infinity], volumeMounts: [{name: data, mountPath: /data}, {name: host, mountPath: /host}, {name: scratch, mountPath: /scratch}]}
+        - {name: c, image: vial/toolbox, command: [sleep, infinity], volumeMounts: [{name: data, mountPath: /data}, {name: host, mountPath: /host}, {name: scratch, mountPath: /scratch}]}
       volumes:
         - {name: data, persistentVolumeClaim: {claimName: data}}
         - {name: host, hostPath: {path: /var/lib/lab, type: DirectoryOrCreate}}
@@ -61,7 +61,7 @@ spec:
   template:
     spec:
       restartPolicy: Never
-      containers: [{name: c, image: vial/toolbox, imagePullPolicy: IfNotPresent, command: [sh, -c, 'test -s /var/run/secrets/kubernetes.io/serviceaccount/token']}]
+      containers: [{name: c, image: vial/toolbox, command: [sh, -c, 'test -s /var/run/secrets/kubernetes.io/serviceaccount/token']}]
 ";
 
 #[test]
@@ -161,14 +161,8 @@ fn pods_services_volumes_and_jobs_work_over_both_families() {
     sh("echo kept > /data/file; echo there > /host/file; grep -q ' /scratch tmpfs' /proc/mounts")
         .ok();
     k(&["delete", "pod", "store-0", "--wait=true"]).ok();
-    eventually("the pod comes back", || {
-        let ran = sh("cat /data/file");
-        if ran.code == 0 && ran.stdout.trim() == "kept" {
-            Ok(())
-        } else {
-            Err(ran.stderr)
-        }
-    });
+    k(&["wait", "--for=condition=Ready", "pod/store-0", "--timeout=60s"]).ok();
+    assert_eq!(sh("cat /data/file").ok(), "kept");
 
     // Through the API: logs, cp.
     let pod = k(&[

@@ -1,5 +1,6 @@
 //! kube-apiserver, with the security that conformance expects: RBAC and Node authorizers, NodeRestriction, front proxy.
 
+use super::super::manifests::has_mutating_policies;
 use super::{
     API_PORT, Args, Builder, Ca, Component, Content, Context, LeafPlan, PKI, Stage, files, https,
 };
@@ -95,7 +96,12 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         )
         .set("tls-cert-file", &cert)
         .set("tls-private-key-file", &key);
-    let gates = builder.context.feature_gates();
+    let mut gates = builder.context.feature_gates();
+    if !has_mutating_policies(&builder.context.facts.image.kubernetes) {
+        let ours = "MutatingAdmissionPolicy=true";
+        gates = if gates.is_empty() { ours.into() } else { format!("{ours},{gates}") };
+        args = args.set("runtime-config", "admissionregistration.k8s.io/v1beta1=true");
+    }
     if !gates.is_empty() {
         args = args.set("feature-gates", gates);
     }
