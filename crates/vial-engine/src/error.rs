@@ -120,8 +120,14 @@ impl Error {
     pub(crate) fn kube(operation: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let operation = operation.into();
         move |source| match source {
-            kube::Error::Api(status) => Self::Refused { operation, reason: status.message.clone() },
-            source => Self::Kube { operation, source: Box::new(source) },
+            kube::Error::Api(status) => Self::Refused {
+                operation,
+                reason: status.message.clone(),
+            },
+            source => Self::Kube {
+                operation,
+                source: Box::new(source),
+            },
         }
     }
 

@@ -120,10 +120,25 @@ async fn make(
         let sandbox = async {
             match living {
                 Some(sandbox) => Ok(sandbox),
-                None => step(&report, None, "sandbox", "make the sandbox", execute::sandbox(maker, paths, &prepared)).await,
+                None => {
+                    step(
+                        &report,
+                        None,
+                        "sandbox",
+                        "make the sandbox",
+                        execute::sandbox(maker, paths, &prepared),
+                    )
+                    .await
+                }
             }
         };
-        let disks = step(&report, None, "disks", "make the nodes' disks", execute::disks(paths, &prepared));
+        let disks = step(
+            &report,
+            None,
+            "disks",
+            "make the nodes' disks",
+            execute::disks(paths, &prepared),
+        );
         let (sandbox, ()) = tokio::try_join!(sandbox, disks)?;
         Ok::<_, vial_engine::Error>((sandbox, prepared))
     });

@@ -242,9 +242,16 @@ impl Work<'_> {
         let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
         let available = |deployment: Option<&Deployment>| {
             deployment.is_some_and(|deployment| {
-                let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+                let wanted = deployment
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.replicas)
+                    .unwrap_or(1);
                 let status = deployment.status.as_ref();
-                status.and_then(|status| status.available_replicas).unwrap_or(0) >= wanted
+                status
+                    .and_then(|status| status.available_replicas)
+                    .unwrap_or(0)
+                    >= wanted
             })
         };
         let waiting = async {

@@ -110,10 +110,7 @@ async fn apply_one(
             reason: format!("the cluster has no kind {kind} (of object {name})"),
         }));
     };
-    let what = format!(
-        "cannot apply {} {name} ({manifest})",
-        resource.kind
-    );
+    let what = format!("cannot apply {} {name} ({manifest})", resource.kind);
     let api = api_for(client, &resource, &capabilities, object);
     match api
         .patch(

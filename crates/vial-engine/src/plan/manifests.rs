@@ -45,14 +45,22 @@ pub(super) fn bootstrap(spec: &ClusterSpec, kubernetes: &str) -> String {
     let storage = include_str!("manifests/storage.yaml")
         .replace("{{provisioner}}", PROVISIONER)
         .replace("{{namespace}}", LOCAL_PATH_NAMESPACE);
-    let version = if has_mutating_policies(kubernetes) { "v1" } else { "v1beta1" };
+    let version = if has_mutating_policies(kubernetes) {
+        "v1"
+    } else {
+        "v1beta1"
+    };
     let images = include_str!("manifests/images.yaml").replace("{{version}}", version);
     [rights, dns, storage, images].join("---\n")
 }
 
 /// Mutating admission policies became stable, and are on by default, with Kubernetes 1.36.
 pub(super) fn has_mutating_policies(kubernetes: &str) -> bool {
-    let minor = kubernetes.trim_start_matches("v1.").split('.').next().and_then(|minor| minor.parse::<u32>().ok());
+    let minor = kubernetes
+        .trim_start_matches("v1.")
+        .split('.')
+        .next()
+        .and_then(|minor| minor.parse::<u32>().ok());
     minor.is_some_and(|minor| minor >= 36)
 }
 

@@ -126,7 +126,10 @@ fn name_server() -> u16 {
         let mut buffer = [0; 512];
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
             // RFC 1035, 4.1: header of 12 bytes, then the question; we copy both and point the answer at the question.
-            let question = buffer[12..length].iter().position(|byte| *byte == 0).map_or(length, |end| 12 + end + 5);
+            let question = buffer[12..length]
+                .iter()
+                .position(|byte| *byte == 0)
+                .map_or(length, |end| 12 + end + 5);
             let mut answer = buffer[..question].to_vec();
             let is_a = answer[question - 4..question] == [0, 1, 0, 1];
             answer[2..4].copy_from_slice(&[0x81, 0x80]);
@@ -147,9 +150,35 @@ fn names_of_the_outside_world_are_asked_of_the_hosts_resolvers() {
         "apiVersion: vial/v1\nkind: Cluster\nworkers: 1\nnetwork: {{dns: {{upstreams: [\"127.0.0.1:{}\"]}}}}\n",
         name_server()
     );
-    lab.vial(["up", "named", "-f", &lab.file("vial.yaml", &yaml)]).ok();
-    assert_eq!(lab.exec("named", "w-1", &["dig", "+short", "lab.example."]).ok(), "192.0.2.7");
-    assert_eq!(lab.exec("named", "w-1", &["dig", "+short", "cp-1.vial."]).ok(), "10.89.0.11");
-    let script = ["run", "asks", "--image=vial/toolbox", "--restart=Never", "--rm", "-i", "--quiet", "--", "dig", "+short", "lab.example."];
-    assert_eq!(lab.kubectl("named", &script).ok(), "192.0.2.7");
+    lab.vial(["up", "named", "-f", &lab.file("vial.yaml", &yaml)])
+        .ok();
+    assert_eq!(
+        lab.exec("named", "w-1", &["dig", "+short", "lab.example."])
+            .ok(),
+        "192.0.2.7"
+    );
+    assert_eq!(
+        lab.exec("named", "w-1", &["dig", "+short", "cp-1.vial."])
+            .ok(),
+        "10.89.0.11"
+    );
+    let run = [
+        "run",
+        "asks",
+        "--image=vial/toolbox",
+        "--restart=Never",
+        "--",
+        "dig",
+        "+short",
+        "lab.example.",
+    ];
+    lab.kubectl("named", &run).ok();
+    let ended = [
+        "wait",
+        "--for=jsonpath={.status.phase}=Succeeded",
+        "pod/asks",
+        "--timeout=60s",
+    ];
+    lab.kubectl("named", &ended).ok();
+    assert_eq!(lab.kubectl("named", &["logs", "asks"]).ok(), "192.0.2.7");
 }

@@ -1,5 +1,8 @@
 //! End to end: the vial binary, real clusters, a real kernel. Each test reads like a story told with [`lab::Lab`].
-#![expect(clippy::print_stderr, reason = "a test tells what its clean-up did, and why it was skipped")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a test tells what its clean-up did, and why it was skipped"
+)]
 
 mod bad_input;
 mod cluster;

@@ -54,7 +54,11 @@ fn killing_the_keeper_too_leaves_the_sweeping_to_the_next_command() {
     // Dying takes the kernel a moment; then a command that looks finds what is left and sweeps it.
     eventually("ls sweeps", || {
         let ls = lab.vial(["ls"]).ok();
-        if ls.contains("stopped") && !lab.run_dir().exists() { Ok(()) } else { Err(ls) }
+        if ls.contains("stopped") && !lab.run_dir().exists() {
+            Ok(())
+        } else {
+            Err(ls)
+        }
     });
     lab.assert_nothing_runs();
     lab.vial(["down", "orphan"]).ok();

@@ -161,7 +161,13 @@ fn pods_services_volumes_and_jobs_work_over_both_families() {
     sh("echo kept > /data/file; echo there > /host/file; grep -q ' /scratch tmpfs' /proc/mounts")
         .ok();
     k(&["delete", "pod", "store-0", "--wait=true"]).ok();
-    k(&["wait", "--for=condition=Ready", "pod/store-0", "--timeout=60s"]).ok();
+    k(&[
+        "wait",
+        "--for=condition=Ready",
+        "pod/store-0",
+        "--timeout=60s",
+    ])
+    .ok();
     assert_eq!(sh("cat /data/file").ok(), "kept");
 
     // Through the API: logs, cp.

@@ -99,8 +99,15 @@ pub(super) fn add(builder: &mut Builder<'_>) {
     let mut gates = builder.context.feature_gates();
     if !has_mutating_policies(&builder.context.facts.image.kubernetes) {
         let ours = "MutatingAdmissionPolicy=true";
-        gates = if gates.is_empty() { ours.into() } else { format!("{ours},{gates}") };
-        args = args.set("runtime-config", "admissionregistration.k8s.io/v1beta1=true");
+        gates = if gates.is_empty() {
+            ours.into()
+        } else {
+            format!("{ours},{gates}")
+        };
+        args = args.set(
+            "runtime-config",
+            "admissionregistration.k8s.io/v1beta1=true",
+        );
     }
     if !gates.is_empty() {
         args = args.set("feature-gates", gates);
