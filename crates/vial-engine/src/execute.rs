@@ -15,6 +15,7 @@ mod bring_up;
 mod container;
 mod disks;
 mod down;
+mod limits;
 mod program;
 mod remove;
 
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use bring_up::{bring_up, connect};
 pub use disks::disks;
 pub use down::down;
+pub use limits::raise as raise_limits;
 pub use program::installed as program;
 use vial_image::NodeImage;
 use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};

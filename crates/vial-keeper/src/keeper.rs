@@ -23,6 +23,9 @@ use crate::{failure, server, up, watch};
 /// How long a keeper without a sandbox stays for a request to come.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How long a client may take to read the last events of an operation before the keeper goes without it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// How a keeper ended.
 pub(crate) enum Outcome {
     /// Its work is done.
@@ -107,9 +110,18 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
     up::resume(&keeper).await;
     let listener = server::bind(&socket).map_err(at("listen on", socket))?;
     crate::say("ready");
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let until_ended = async {
+        // A dropped sender means the same.
+        let _ = ended.await;
+    };
     tokio::select! {
-        () = server::serve(listener, Arc::clone(&keeper)) => {}
-        () = keeper.until_needless() => {}
+        () = server::serve(listener, Arc::clone(&keeper), until_ended) => {}
+        () = async {
+            keeper.until_needless().await;
+            let _ = end.send(());
+            tokio::time::sleep(LAST_WORDS).await;
+        } => {}
     }
     // The next keeper may come as soon as the lock is gone, so everything else goes first.
     if keeper.living().is_none() {
@@ -259,7 +271,6 @@ impl Keeper {
                 .operation()
                 .is_some_and(|last| last.kind == Kind::Down && last.is_finished());
             if removed && matches!(self.record(), Ok(None)) {
-                server::let_answers_out().await;
                 return;
             }
             let needed = self.living().is_some() || self.busy().is_some();

@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -31,8 +30,12 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until the task is dropped.
-pub(crate) async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
+/// Answers until `end`; those that are being answered then get the rest.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    keeper: Arc<Keeper>,
+    end: impl Future<Output = ()> + Send + 'static,
+) {
     let routes = Router::new()
         .route("/v1/status", get(get_status))
         .route("/v1/access", get(get_access))
@@ -40,15 +43,12 @@ pub(crate) async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
         .route("/v1/down", post(post_down))
         .route("/v1/check", post(post_check))
         .with_state(keeper);
-    if let Err(error) = axum::serve(listener, routes).await {
+    if let Err(error) = axum::serve(listener, routes)
+        .with_graceful_shutdown(end)
+        .await
+    {
         tracing::error!(%error, "the socket failed");
     }
-}
-
-/// Gives the last events of a `down` the time to reach those who wait for them.
-pub(crate) async fn let_answers_out() {
-    // The events are in the connections' tasks already; a task's turn is all they need.
-    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 async fn get_status(State(keeper): State<Arc<Keeper>>) -> Response {

@@ -84,6 +84,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
             api_port,
         })
     })?;
+    execute::raise_limits(&keeper.paths, &report)?;
     let (sandbox, mut prepared) = make(keeper, prepared, &report).await?;
     execute::connect(&prepared, sandbox.as_ref(), &report).await?;
     if keeper.living().is_none() {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use vial_sandbox::Maker;
 
+use super::limits;
 use crate::paths::Paths;
 use crate::progress::{Reporter, step};
 use crate::record::{Journal, Record};
@@ -36,7 +37,8 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
             .await
             .unwrap_or(Ok(()))
     })
-    .await
+    .await?;
+    limits::restore(paths)
 }
 
 /// Removes a directory tree.
