@@ -10,6 +10,9 @@ use super::InitSpec;
 use crate::root::cgroups;
 use crate::root::devices::{Devices, MACHINES, USUAL};
 
+/// The static binary, as seen inside.
+pub(super) const PROGRAM: &str = "/vial/bin/vial";
+
 /// Builds it and makes it the root. The mount namespace must be a private one.
 pub(super) fn build(spec: &InitSpec, layout: &Layout) -> Result<(), SysError> {
     let mut shown = vec![
@@ -19,10 +22,7 @@ pub(super) fn build(spec: &InitSpec, layout: &Layout) -> Result<(), SysError> {
         ),
         ("/vial/cluster".to_owned(), Tree::take(&spec.cluster_dir)?),
         ("/vial/run".to_owned(), Tree::take(&spec.run_dir)?),
-        (
-            "/vial/bin/vial".to_owned(),
-            Tree::take(&spec.program)?.read_only()?,
-        ),
+        (PROGRAM.to_owned(), Tree::take(&spec.program)?.read_only()?),
     ];
     for (number, (source, read_only)) in spec.mounts.iter().enumerate() {
         let tree = Tree::take(source)?;

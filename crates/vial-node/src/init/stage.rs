@@ -77,12 +77,24 @@ fn write_identity(spec: &InitSpec, pid: i32) -> Result<(), SysError> {
 
 /// The child: PID 1 of the sandbox. Returns only when something fails.
 fn sandbox(spec: &InitSpec, mut reporter: Reporter) -> ExitCode {
-    let error = match enter(spec).and_then(|()| serve::run(&mut reporter)) {
+    // Held to the end: the program must keep its name while containers are to be made of it.
+    let served = enter(spec)
+        .and_then(|()| hold_program())
+        .and_then(|_program| serve::run(&mut reporter));
+    let error = match served {
         Ok(()) => "stopped serving".to_owned(),
         Err(error) => error.line(),
     };
     reporter.tell(&Report::Error(error));
     ExitCode::FAILURE
+}
+
+/// Locks the bound program, which tells other builds of vial that it is in use: the lock ends with this process.
+fn hold_program() -> Result<File, SysError> {
+    let operation = || format!("lock {}", root::PROGRAM);
+    let program = File::open(root::PROGRAM).during(operation)?;
+    program.lock_shared().during(operation)?;
+    Ok(program)
 }
 
 fn enter(spec: &InitSpec) -> Result<(), SysError> {
