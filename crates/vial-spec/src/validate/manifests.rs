@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde::de::IgnoredAny;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{FieldPath, Problems, ReadFile};
 use crate::Manifest;
@@ -41,10 +42,10 @@ pub(super) fn resolve(
         };
         if manifest.content.trim().is_empty() {
             problems.add(&place, format!("the manifest {:?} is empty", manifest.name));
-        } else if let Some(message) = syntax_error(&manifest.content) {
+        } else if let Some(message) = mistake(&manifest.content) {
             problems.add(
                 &place,
-                format!("the manifest {:?} is not YAML: {message}", manifest.name),
+                format!("the manifest {:?} {message}", manifest.name),
             );
         }
         found.push(manifest);
@@ -52,8 +53,37 @@ pub(super) fn resolve(
     found
 }
 
-/// Only the syntax: what objects mean is for the API server to say.
-fn syntax_error(content: &str) -> Option<String> {
+/// What every Kubernetes object begins with.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+/// Only the syntax and the head of each document: what objects mean is for the API server to say.
+fn mistake(content: &str) -> Option<String> {
+    // The syntax of all comes first, since its message says where.
+    if let Err(message) = documents::<IgnoredAny>(content) {
+        return Some(format!("is not YAML: {message}"));
+    }
+    let Ok(heads) = documents::<Option<Head>>(content) else {
+        return Some(
+            "has a document that is no object: each begins with apiVersion and kind".into(),
+        );
+    };
+    let filled = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let headless = |head: &Option<Head>| {
+        head.as_ref()
+            .is_some_and(|head| !filled(&head.api_version) || !filled(&head.kind))
+    };
+    heads
+        .iter()
+        .any(headless)
+        .then(|| "has a document without apiVersion or without kind".into())
+}
+
+fn documents<T: DeserializeOwned>(content: &str) -> Result<Vec<T>, String> {
     // Manifests of operators are large and deep, and they are the person's own.
     let budget = serde_saphyr::budget! {
         max_depth: 512,
@@ -67,9 +97,7 @@ fn syntax_error(content: &str) -> Option<String> {
         budget: budget,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
     };
-    serde_saphyr::from_multiple_with_options::<IgnoredAny>(content, options)
-        .err()
-        .map(|error| error.to_string())
+    serde_saphyr::from_multiple_with_options(content, options).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -78,19 +106,21 @@ mod tests {
 
     #[test]
     fn what_operators_write_is_accepted() {
+        let head = "apiVersion: v1\nkind: X\n";
         let crd = (0..100).fold("type: string".to_owned(), |inner, _| {
             format!("p: {{{inner}}}")
         });
         for content in [
-            "a: b\n---\n# nothing\n---\nc: d\n",
-            "a: 1\na: 2\n",
-            "x: &a {b: c}\ny: *a\n",
-            &crd,
+            "---\n---\n# nothing\n---\napiVersion: v1\nkind: X\n---\n",
+            &format!("{head}a: 1\na: 2\n"),
+            &format!("{head}x: &a {{b: c}}\ny: *a\n"),
+            &format!("{head}{crd}\n"),
+            "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}",
         ] {
-            assert_eq!(syntax_error(content), None, "{content}");
+            assert_eq!(mistake(content), None, "{content}");
         }
-        let large: String = (0..300_000).map(|n| format!("- {n}\n")).collect();
-        assert_eq!(syntax_error(&large), None);
+        let many: String = (0..300_000).map(|n| format!("- {n}\n")).collect();
+        assert_eq!(mistake(&format!("{head}x:\n{many}")), None);
     }
 
     #[test]
@@ -103,7 +133,22 @@ mod tests {
             &"[".repeat(100_000),
             &"a: {".repeat(100_000),
         ] {
-            assert!(syntax_error(content).is_some(), "{}", &content[..4]);
+            let message = mistake(content).unwrap_or_default();
+            assert!(message.contains("not YAML"), "{message}: {}", &content[..4]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for content in [
+            "x",
+            "- a\n",
+            "kind: Namespace\n",
+            "apiVersion: v1\nkind:\n",
+            "apiVersion: v1\nkind: Namespace\n---\napiVersion: v1\n",
+        ] {
+            let message = mistake(content).unwrap_or_default();
+            assert!(message.contains("apiVersion"), "{message}: {content}");
         }
     }
 }
