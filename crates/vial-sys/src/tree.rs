@@ -1,7 +1,8 @@
 //! A directory tree whose files are hard links to those of another one.
 //!
 //! Directories are made anew with mode, owner, times and extended attributes (`trusted.overlay.*` of an unpacked
-//! snapshot among them); all else is linked, except the files that will be written in place, which are copied.
+//! snapshot among them); all else is linked, except the files that will be written in place, which are copied. So is
+//! everything when the two are on different file systems.
 //!
 //! # On failure
 //! The tree is made beside its target and renamed at the end: it appears whole or not at all. What an interrupted run
@@ -20,7 +21,7 @@ use crate::{During, SysError};
 /// `copy` (whole components: `meta.db`, `db/meta.db`) become real copies.
 ///
 /// # Errors
-/// When the two are on different file systems, or there is no space.
+/// When there is no space. Between different file systems everything is copied.
 pub fn clone(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<(), SysError> {
     if target.symlink_metadata().is_ok() {
         return Ok(());
@@ -82,7 +83,10 @@ fn clone_directory(
 fn link(from: &Path, to: &Path, regular: bool) -> Result<(), SysError> {
     match rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()) {
         // ext4 allows 65,000 names of one file; many clusters of one image get there with an empty file.
-        Err(rustix::io::Errno::MLINK) if regular => copy_file(from, to),
+        Err(rustix::io::Errno::MLINK | rustix::io::Errno::XDEV) if regular => copy_file(from, to),
+        Err(rustix::io::Errno::XDEV) if from.is_symlink() => fs::read_link(from)
+            .and_then(|target| std::os::unix::fs::symlink(target, to))
+            .during(|| format!("copy {} to {}", from.display(), to.display())),
         result => result.during(|| format!("link {} to {}", to.display(), from.display())),
     }
 }
@@ -205,6 +209,26 @@ mod tests {
         )
         .unwrap();
         assert_eq!(&value[..length], b"y");
+    }
+
+    #[test]
+    fn between_file_systems_everything_is_copied() {
+        // /dev/shm is a file system of its own wherever it exists; a test cannot mount one.
+        let (dir, shm) = (tempfile::tempdir().unwrap(), Path::new("/dev/shm"));
+        let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
+        if device(shm).is_none() || device(shm) == device(dir.path()) {
+            return eprintln!("skipped, because there is no second file system");
+        }
+        let other = tempfile::tempdir_in(shm).unwrap();
+        let source = sample(dir.path());
+        let target = other.path().join("target");
+        clone(&source, &target, &["meta.db"]).unwrap();
+        let content = |root: &Path| fs::read(root.join("blobs/a")).unwrap();
+        assert_eq!(content(&target), content(&source));
+        assert_eq!(
+            fs::read_link(target.join("blobs/link")).unwrap(),
+            Path::new("a")
+        );
     }
 
     #[test]
