@@ -1,6 +1,7 @@
 //! What a failed operation tells the person: one line, a hint, an exit code.
 
 use std::error::Error as StdError;
+use std::io::ErrorKind;
 
 use vial_engine::Error;
 
@@ -10,6 +11,7 @@ use crate::api::Event;
 mod code {
     pub(super) const FAILED: u8 = 1;
     pub(super) const NOT_FOUND: u8 = 3;
+    pub(super) const NOT_PERMITTED: u8 = 4;
     pub(super) const CONFLICT: u8 = 5;
     pub(super) const NO_SPACE: u8 = 6;
 }
@@ -33,12 +35,26 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 /// The last event of a failed operation.
 pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
     let engine = error.downcast_ref::<Error>();
+    // Between processes an error is text: what the kernel says of EPERM and EROFS is the same everywhere.
+    let refused = says(
+        error,
+        ErrorKind::PermissionDenied,
+        "Operation not permitted",
+    ) || says(
+        error,
+        ErrorKind::ReadOnlyFilesystem,
+        "Read-only file system",
+    );
     let hint = engine.and_then(Error::hint).or_else(|| {
+        if refused {
+            return Some("`vial doctor` shows what this machine does not let vial do".to_owned());
+        }
         Some(format!("vial status {cluster} shows how far it came; vial up {cluster} tries again, vial down {cluster} removes it"))
     });
     let code = match engine {
         Some(Error::Unchangeable { .. }) => code::CONFLICT,
-        _ if out_of_space(error) => code::NO_SPACE,
+        _ if says(error, ErrorKind::StorageFull, "No space left on device") => code::NO_SPACE,
+        _ if refused => code::NOT_PERMITTED,
         _ => code::FAILED,
     };
     Event::Failed {
@@ -67,16 +83,42 @@ pub(crate) fn no_image(message: String, hint: String) -> Event {
     }
 }
 
-fn out_of_space(error: &(dyn StdError + 'static)) -> bool {
+/// Is one of the causes of that kind, or does it quote one?
+fn says(error: &(dyn StdError + 'static), kind: ErrorKind, text: &str) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
-        if error.downcast_ref::<std::io::Error>().is_some_and(full)
-            || error.to_string().contains("No space left on device")
+        let of_kind = |error: &std::io::Error| error.kind() == kind;
+        if error.downcast_ref::<std::io::Error>().is_some_and(of_kind)
+            || error.to_string().contains(text)
         {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the sandbox")]
+    struct Refused(#[source] std::io::Error);
+
+    #[test]
+    fn the_code_follows_from_the_cause_or_its_words() {
+        let told = |cause: std::io::Error| match event("c", &Refused(cause)) {
+            Event::Failed { code, hint, .. } => (code, hint.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        };
+        let words = "unshare namespaces: Operation not permitted (os error 1)";
+        let (code, hint) = told(std::io::Error::other(words));
+        assert!(code == code::NOT_PERMITTED && hint.contains("vial doctor"));
+        let full = "write x: No space left on device (os error 28)";
+        assert_eq!(told(std::io::Error::other(full)).0, code::NO_SPACE);
+        assert_eq!(told(ErrorKind::StorageFull.into()).0, code::NO_SPACE);
+        let (code, hint) = told(ErrorKind::NotFound.into());
+        assert!(code == code::FAILED && hint.contains("vial down c"));
+    }
 }
