@@ -44,6 +44,10 @@ pub(super) fn add(builder: &mut Builder<'_>) {
             "*,bootstrap-signer-controller,token-cleaner-controller",
         )
         .set("flex-volume-plugin-dir", "/run/flexvolume")
+        // Every controller fetches its own account and token at the start: at the default of 20 requests a second that
+        // alone takes five seconds before the first Deployment is looked at.
+        .set("kube-api-burst", "500")
+        .set("kube-api-qps", "500")
         .set("kubeconfig", &conf)
         // One instance: electing itself would only cost a second.
         .set("leader-elect", "false")
