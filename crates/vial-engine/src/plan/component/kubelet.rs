@@ -8,6 +8,9 @@ use super::{Args, Builder, Ca, Component, Content, Context, LeafPlan, PKI, Stage
 
 const NAME: &str = "kubelet";
 
+/// Where a person's `files` may put static pods.
+const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
 pub(super) fn add(builder: &mut Builder<'_>) {
     let node = builder.node;
     let spec = builder.context.spec;
@@ -26,6 +29,11 @@ pub(super) fn add(builder: &mut Builder<'_>) {
     let config = builder.file(files::public(
         "/etc/kubernetes/kubelet.yaml",
         Content::Text(text),
+    ));
+    // Only the directory is wanted: without it the kubelet complains every second. It overlooks files with a dot.
+    builder.file(files::public(
+        format!("{STATIC_PODS}/.keep"),
+        Content::Text(String::new()),
     ));
     let args = Args::default()
         .set("config", &config)
@@ -78,7 +86,7 @@ fn configuration(
         "healthzBindAddress": "127.0.0.1",
         "resolvConf": "/etc/resolv.conf",
         "rotateCertificates": false,
-        "staticPodPath": "/etc/kubernetes/manifests",
+        "staticPodPath": STATIC_PODS,
         "tlsCertFile": cert,
         "tlsPrivateKeyFile": key,
         "volumePluginDir": "/var/lib/kubelet/volumeplugins",
