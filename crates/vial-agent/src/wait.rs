@@ -14,6 +14,8 @@ use crate::supervisor::{Gone, Supervisor};
 
 /// How long when the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// So many ends one after the other are no bad start any more: with the back-off between them they take some 13 s.
+const CRASHES: u32 = 7;
 /// The end of the log that goes into an error. An error travels in HTTP/2 trailers, which are limited to some 16 KiB.
 const LINES: u64 = 10;
 const LONGEST_LINE: usize = 300;
@@ -21,7 +23,7 @@ const LONGEST_LINE: usize = 300;
 /// Returns the component's state as soon as it is ready.
 ///
 /// Errors: NOT_FOUND (no such component), DEADLINE_EXCEEDED (not ready in time), FAILED_PRECONDITION (it runs once and
-/// failed, or was removed meanwhile), UNAVAILABLE (the agent is ending).
+/// failed, ends again and again, or was removed meanwhile), UNAVAILABLE (the agent is ending).
 pub(crate) async fn wait_ready(
     supervisor: &Supervisor,
     request: WaitReadyRequest,
@@ -35,13 +37,9 @@ pub(crate) async fn wait_ready(
     match tokio::time::timeout(timeout, until_decided(supervisor, &name, &mut last)).await {
         Ok(Ok(())) => Ok(last),
         Ok(Err(Undecided::Status(status))) => Err(status),
-        Ok(Err(Undecided::Failed)) => {
-            let text = with_log(
-                supervisor,
-                &name,
-                format!("{name} failed: {}", last.message),
-            )
-            .await;
+        Ok(Err(Undecided::Failed { how })) => {
+            let text = format!("{name} {how}: {}", last.message);
+            let text = with_log(supervisor, &name, text).await;
             Err(Status::failed_precondition(text))
         }
         Err(_elapsed) => {
@@ -63,7 +61,7 @@ pub(crate) async fn wait_ready(
 }
 
 enum Undecided {
-    Failed,
+    Failed { how: &'static str },
     Status(Status),
 }
 
@@ -78,6 +76,7 @@ async fn until_decided(
     name: &str,
     last: &mut ComponentStatus,
 ) -> Result<(), Undecided> {
+    let mut restarts_before = None;
     loop {
         let mut subscription = supervisor.subscribe().await?;
         let once = supervisor
@@ -98,10 +97,16 @@ async fn until_decided(
         let mut status = present.ok_or_else(unknown)?.clone();
         loop {
             *last = status;
+            let before = *restarts_before.get_or_insert(last.restarts);
             match last.state() {
                 State::Ready => return Ok(()),
                 State::Backoff if once && last.last_exit_code != 0 => {
-                    return Err(Undecided::Failed);
+                    return Err(Undecided::Failed { how: "failed" });
+                }
+                State::Backoff if last.restarts.saturating_sub(before) >= CRASHES => {
+                    return Err(Undecided::Failed {
+                        how: "ends again and again",
+                    });
                 }
                 State::Stopped => {
                     let why = format!(

@@ -175,6 +175,28 @@ async fn what_runs_once_is_ready_when_it_ended_well() {
 }
 
 #[tokio::test]
+async fn waiting_for_what_crashes_again_and_again_ends() {
+    let lab = Lab::new().await;
+    let ready = Probe {
+        how: Some(How::File(lab.path("never").to_str().unwrap().into())),
+        interval_ms: 0,
+    };
+    lab.apply(ComponentSpec {
+        ready: Some(ready),
+        ..lab.sh("scheduler", "echo unknown flag >&2; exit 1")
+    })
+    .await;
+    let error = lab.try_wait_ready("scheduler", 600_000).await.unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    let told = error.message();
+    assert!(
+        told.starts_with("scheduler ends again and again: exited with code 1")
+            && told.ends_with("\n  unknown flag"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn waiting_for_a_single_run_ends_when_it_fails() {
     let lab = Lab::new().await;
     lab.apply(ComponentSpec {
