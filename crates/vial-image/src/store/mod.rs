@@ -23,6 +23,7 @@ mod verify;
 mod write;
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
@@ -68,6 +69,13 @@ impl Store {
                 &store.root.join("oci-layout"),
                 br#"{"imageLayoutVersion":"1.0.0"}"#,
             )?;
+        }
+        // Set-uid programs of a Debian that nobody updates: for nodes, not for the users of the host.
+        let unpacked = store.root.join("unpacked");
+        let private = unpacked.metadata().is_ok_and(|at| at.mode() & 0o077 == 0);
+        if !private && rustix::process::geteuid().is_root() {
+            fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o700))
+                .at("set the mode of", &unpacked)?;
         }
         Ok(store)
     }
