@@ -64,6 +64,17 @@ impl Context {
     /// There is no cluster `name`.
     pub(crate) fn no_cluster(&self, name: &str) -> Error {
         let names = vial_engine::record::names(&self.paths).unwrap_or_default();
+        if names.iter().any(|known| known == name) {
+            // A directory without a record that can be read; only its removal is sure to work.
+            return Error::new(
+                Code::Failed,
+                format!("the record of cluster `{name}` is missing or damaged"),
+            )
+            .hint(format!(
+                "{} removes what is left of it",
+                command_line("down", name)
+            ));
+        }
         let error = Error::new(Code::NotFound, format!("there is no cluster `{name}`"));
         if names.is_empty() {
             return error.hint(format!("{} makes it", command_line("up", name)));
