@@ -145,15 +145,12 @@ async fn node_service(sandbox: &dyn Sandbox, spec: &ClusterSpec, node: &str) -> 
             .first()
             .ok_or("there is no service address")?;
         let url = format!("https://{}/livez", bracketed(address));
-        let argv = [
-            "curl",
-            "-sS",
-            "--max-time",
-            "10",
-            "--cacert",
-            "/etc/kubernetes/pki/ca.crt",
-            &url,
-        ];
+        // kube-proxy answers its probe before its first rules are there: a fresh node gets a few seconds.
+        let retry =
+            "--connect-timeout 2 --max-time 10 --retry 5 --retry-delay 1 --retry-all-errors";
+        let mut argv = vec!["curl", "-sS", "--cacert", "/etc/kubernetes/pki/ca.crt"];
+        argv.extend(retry.split(' '));
+        argv.push(&url);
         let channel = sandbox
             .agent(&format!("{node}.node"))
             .await

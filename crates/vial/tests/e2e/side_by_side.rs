@@ -8,7 +8,7 @@ metadata: {name: server, labels: {app: server}}
 spec:
   nodeName: w-1
   containers:
-    - {name: c, image: registry.k8s.io/e2e-test-images/agnhost:2.63.0, imagePullPolicy: IfNotPresent, args: [netexec, --http-port=8080]}
+    - {name: c, image: registry.k8s.io/e2e-test-images/agnhost:2.63.0, imagePullPolicy: IfNotPresent, args: [netexec, --http-port=18089]}
 ";
 const CLIENT: &str = "apiVersion: v1
 kind: Pod
@@ -53,7 +53,7 @@ fn a_pod_of_one_cannot_reach_a_pod_of_the_other() {
             &["get", "pod", "server", "-o", "jsonpath={.status.podIP}"],
         )
         .ok();
-    let url = format!("http://{ip}:8080/hostname");
+    let url = format!("http://{ip}:18089/hostname");
     let ask = |cluster: &str| {
         lab.kubectl(
             cluster,
