@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 pub use change::{Change, changes};
 pub use containers::{ContainerPlan, NodePlan};
 pub use files::{ADMIN, Ca, Content, FilePlan, LeafPlan};
+pub use network::gateways;
 use vial_rpc::{ComponentSpec, NetworkSpec};
 use vial_spec::{ClusterSpec, NodeConfig, Role};
 

@@ -65,6 +65,15 @@ struct State {
     task: Option<JoinHandle<()>>,
 }
 
+impl State {
+    /// The operation at work.
+    fn running(&self) -> Option<Arc<Operation>> {
+        self.operation
+            .clone()
+            .filter(|operation| !operation.is_finished())
+    }
+}
+
 /// A sandbox and what is served for it.
 pub(crate) struct Living {
     pub(crate) sandbox: Arc<dyn Sandbox>,
@@ -153,16 +162,14 @@ impl Keeper {
 
     /// Is an operation at work?
     pub(crate) fn busy(&self) -> Option<Kind> {
-        self.operation()
-            .filter(|operation| !operation.is_finished())
+        self.state()
+            .running()
             .map(|operation| operation.kind.clone())
     }
 
-    /// Replaces what is served; the former services (and their ports) end first, since the new ones may need them.
-    pub(crate) fn serve(&self, living: impl FnOnce() -> Option<Living>) {
-        let mut state = self.state();
-        drop(state.living.take());
-        state.living = living();
+    /// From now on this sandbox is served.
+    pub(crate) fn serve(&self, living: Living) {
+        self.state().living = Some(living);
     }
 
     /// Remembers the plan of a finished `up`.
@@ -195,11 +202,7 @@ impl Keeper {
         loop {
             let running = {
                 let mut state = self.state();
-                match state
-                    .operation
-                    .clone()
-                    .filter(|operation| !operation.is_finished())
-                {
+                match state.running() {
                     Some(running) if running.kind == kind => return running,
                     Some(running) => running,
                     None => {
@@ -223,11 +226,7 @@ impl Keeper {
     /// Starts a `down`, or joins the one that is at work; an `up` that is at work ends.
     pub(crate) fn down(self: &Arc<Self>) -> Arc<Operation> {
         let mut state = self.state();
-        if let Some(running) = state
-            .operation
-            .clone()
-            .filter(|operation| !operation.is_finished())
-        {
+        if let Some(running) = state.running() {
             if running.kind == Kind::Down {
                 return running;
             }
@@ -254,8 +253,7 @@ impl Keeper {
         let report = operation.reporter();
         let ended =
             vial_engine::execute::down(self.maker.as_ref(), &self.paths, &self.name, &report).await;
-        // Whoever hears that it is done must find the run directory and the lock gone: the process ends first, and the
-        // client takes the end of the stream after `done` for the end of the keeper.
+        // The run directory and the lock go with the process, which a client waits for (`Client::gone`).
         operation.tell(match ended {
             Ok(()) => Event::Done { status: None },
             Err(error) => failure::event(&self.name, &error),

@@ -164,7 +164,7 @@ async fn open(
         sandbox: Arc::clone(&sandbox),
         client,
     };
-    keeper.serve(|| Some(living));
+    keeper.serve(living);
     tokio::spawn(watch::sandbox(Arc::clone(keeper), sandbox));
     Ok(())
 }

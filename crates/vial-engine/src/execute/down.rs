@@ -41,8 +41,8 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
     limits::restore(paths)
 }
 
-/// Removes a directory tree.
-fn remove_tree(dir: &Path) -> Result<()> {
+/// Removes a directory tree; fine when it is gone.
+pub(super) fn remove_tree(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::file("remove", dir)(error))

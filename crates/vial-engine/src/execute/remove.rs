@@ -1,11 +1,10 @@
 //! A node that is not wanted any more: its object, its containers, its disk.
 
-use std::fs;
-
 use vial_rpc::StopContainerRequest;
 use vial_rpc::init_client::InitClient;
 use vial_sandbox::Sandbox;
 
+use super::down::remove_tree;
 use crate::paths::Paths;
 use crate::plan::NodePlan;
 use crate::progress::{Reporter, step};
@@ -41,12 +40,7 @@ pub(super) async fn node(
                     .map_err(Error::rpc(what))?;
             }
             let disk = paths.cluster_dir(cluster).join("nodes").join(name);
-            match fs::remove_dir_all(&disk) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::file("remove", &disk)(error))
-                }
-                _ => Ok(()),
-            }
+            remove_tree(&disk)
         },
     )
     .await

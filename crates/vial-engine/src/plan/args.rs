@@ -17,6 +17,21 @@ impl Args {
         self
     }
 
+    /// `--feature-gates` of vial's own gates and then the person's, when there are any.
+    pub(super) fn feature_gates(self, ours: &[&str], context: &Context<'_>) -> Self {
+        let asked = context
+            .spec
+            .feature_gates
+            .iter()
+            .map(|(name, on)| format!("{name}={on}"));
+        let gates: Vec<_> = ours.iter().map(ToString::to_string).chain(asked).collect();
+        if gates.is_empty() {
+            self
+        } else {
+            self.set("feature-gates", gates.join(","))
+        }
+    }
+
     /// The person's flags replace ours; `null` removes one.
     pub(super) fn overlaid(mut self, config: &ComponentConfig) -> Self {
         for (name, value) in &config.args {
@@ -55,17 +70,6 @@ impl Context<'_> {
             merge(&mut merged.config, &own.config);
         }
         merged
-    }
-
-    /// `Gate=true,Other=false`, empty when there is none.
-    pub(super) fn feature_gates(&self) -> String {
-        let gates: Vec<_> = self
-            .spec
-            .feature_gates
-            .iter()
-            .map(|(name, on)| format!("{name}={on}"))
-            .collect();
-        gates.join(",")
     }
 }
 

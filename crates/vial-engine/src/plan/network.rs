@@ -18,7 +18,8 @@ use vial_spec::{ClusterSpec, Cni, IpFamily, NodeConfig};
 const BRIDGE: &str = "mgmt";
 
 /// The sandbox's own addresses on the management network: gateway and name server of the nodes, the primary first.
-pub(super) fn gateways(family: IpFamily) -> Vec<IpAddr> {
+#[must_use]
+pub fn gateways(family: IpFamily) -> Vec<IpAddr> {
     let v4 = IpAddr::from([10, 89, 0, 1]);
     let v6 = IpAddr::from([0xfd89, 0, 0, 0, 0, 0, 0, 1]);
     match family {

@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
+use vial_engine::plan::gateways;
 use vial_sandbox::Sandbox;
-use vial_spec::{ClusterSpec, IpFamily};
+use vial_spec::ClusterSpec;
 
 use answer::{Names, refuse};
 
@@ -35,7 +36,7 @@ pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, spec: ClusterSpec) {
     }
     .into();
     let mut tasks = JoinSet::new();
-    for address in addresses(spec.network.ip_family) {
+    for address in gateways(spec.network.ip_family) {
         let address = SocketAddr::from((address, 53));
         match (
             sandbox.bind_udp(address).await,
@@ -51,17 +52,6 @@ pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, spec: ClusterSpec) {
         }
     }
     while tasks.join_next().await.is_some() {}
-}
-
-/// The sandbox's own addresses on the management network.
-fn addresses(family: IpFamily) -> Vec<IpAddr> {
-    let v4 = IpAddr::from([10, 89, 0, 1]);
-    let v6 = IpAddr::from([0xfd89, 0, 0, 0, 0, 0, 0, 1]);
-    match family {
-        IpFamily::Ipv4 => vec![v4],
-        IpFamily::Ipv6 => vec![v6],
-        IpFamily::Dual => vec![v4, v6],
-    }
 }
 
 /// The name servers of a resolv.conf(5).

@@ -96,21 +96,15 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         )
         .set("tls-cert-file", &cert)
         .set("tls-private-key-file", &key);
-    let mut gates = builder.context.feature_gates();
-    if !has_mutating_policies(&builder.context.facts.image.kubernetes) {
-        let ours = "MutatingAdmissionPolicy=true";
-        gates = if gates.is_empty() {
-            ours.into()
-        } else {
-            format!("{ours},{gates}")
-        };
-        args = args.set(
-            "runtime-config",
-            "admissionregistration.k8s.io/v1beta1=true",
-        );
-    }
-    if !gates.is_empty() {
-        args = args.set("feature-gates", gates);
+    if has_mutating_policies(&builder.context.facts.image.kubernetes) {
+        args = args.feature_gates(&[], builder.context);
+    } else {
+        args = args
+            .feature_gates(&["MutatingAdmissionPolicy=true"], builder.context)
+            .set(
+                "runtime-config",
+                "admissionregistration.k8s.io/v1beta1=true",
+            );
     }
     builder.add(Component {
         name: "kube-apiserver",

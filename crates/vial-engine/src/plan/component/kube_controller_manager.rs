@@ -29,7 +29,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
     ));
     let ca = format!("{PKI}/ca.crt");
     let sa_key = format!("{PKI}/sa.key");
-    let mut args = Args::default()
+    let args = Args::default()
         .set("allocate-node-cidrs", "false")
         .set("authentication-kubeconfig", &conf)
         .set("authorization-kubeconfig", &conf)
@@ -63,11 +63,8 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         )
         .set("tls-cert-file", &cert)
         .set("tls-private-key-file", &key)
-        .set("use-service-account-credentials", "true");
-    let gates = builder.context.feature_gates();
-    if !gates.is_empty() {
-        args = args.set("feature-gates", gates);
-    }
+        .set("use-service-account-credentials", "true")
+        .feature_gates(&[], builder.context);
     builder.add(Component {
         name: NAME,
         args,

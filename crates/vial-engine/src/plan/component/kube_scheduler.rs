@@ -18,7 +18,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         vec![[127, 0, 0, 1].into()],
     );
     let [cert, key] = builder.leaf("scheduler", builder.own("kube-scheduler-serving"), leaf);
-    let mut args = Args::default()
+    let args = Args::default()
         .set("authentication-kubeconfig", &conf)
         .set("authorization-kubeconfig", &conf)
         .set("bind-address", "127.0.0.1")
@@ -30,11 +30,8 @@ pub(super) fn add(builder: &mut Builder<'_>) {
             format!("{PKI}/front-proxy-ca.crt"),
         )
         .set("tls-cert-file", &cert)
-        .set("tls-private-key-file", &key);
-    let gates = builder.context.feature_gates();
-    if !gates.is_empty() {
-        args = args.set("feature-gates", gates);
-    }
+        .set("tls-private-key-file", &key)
+        .feature_gates(&[], builder.context);
     builder.add(Component {
         name: NAME,
         args,
