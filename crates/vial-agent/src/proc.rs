@@ -32,6 +32,10 @@ fn parse_stat(line: &str) -> Option<Stat> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use vial_sys::session::{Terminal, prepare};
+
     use super::*;
 
     #[test]
@@ -42,12 +46,14 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_in_its_session() {
-        let me = rustix::process::getpid().as_raw_nonzero().get();
-        let session = rustix::process::getsid(None)
-            .unwrap()
-            .as_raw_nonzero()
-            .get();
-        assert!(session_members(session).contains(&me));
+    fn a_session_has_its_leader_until_it_ends() {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut leader = prepare(&mut command, Terminal::None, None).spawn().unwrap();
+        let session = i32::try_from(leader.id()).unwrap();
+        assert_eq!(session_members(session), [session]);
+        drop(leader.stdin.take());
+        leader.wait().unwrap();
+        assert!(session_members(session).is_empty());
     }
 }

@@ -12,7 +12,7 @@ const HEAD: &str = "apiVersion: vial/v1\nkind: Cluster\n";
 
 /// There is one file: `app.yaml`.
 const FILES: ReadFile<'static> = &|path: &Path| match path.to_str() {
-    Some("app.yaml") => Ok("kind: Namespace\n".to_owned()),
+    Some("app.yaml") => Ok("{apiVersion: v1, kind: Namespace}\n".to_owned()),
     _ => Err(io::Error::from(io::ErrorKind::NotFound)),
 };
 
@@ -279,8 +279,12 @@ fn upstreams_have_port_53_unless_given() {
 
 #[test]
 fn manifests_are_read_and_named() {
-    let spec =
-        spec("manifests:\n  - app.yaml\n  - content: 'a: b'\n  - {name: ns, content: 'c: d'}\n");
+    let spec = spec(indoc! {"
+        manifests:
+          - app.yaml
+          - content: '{apiVersion: v1, kind: Pod}'
+          - {name: ns, content: '{apiVersion: v1, kind: Secret}'}
+    "});
     let named: Vec<_> = spec
         .manifests
         .iter()
@@ -289,9 +293,9 @@ fn manifests_are_read_and_named() {
     assert_eq!(
         named,
         [
-            ("app.yaml", "kind: Namespace\n"),
-            ("inline 1", "a: b"),
-            ("ns", "c: d")
+            ("app.yaml", "{apiVersion: v1, kind: Namespace}\n"),
+            ("inline 1", "{apiVersion: v1, kind: Pod}"),
+            ("ns", "{apiVersion: v1, kind: Secret}")
         ]
     );
 }
