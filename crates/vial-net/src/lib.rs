@@ -6,6 +6,7 @@
 mod apply;
 mod error;
 mod link;
+mod maker;
 mod namespace;
 mod socket;
 mod sysctl;

@@ -78,18 +78,40 @@ pub trait Maker: Send + Sync {
     fn sweep<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<(), SandboxError>>;
 }
 
+/// Whose network a socket belongs to: what it can reach, and from which address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network<'a> {
+    /// The sandbox's own, on the bridge of the management network: reaches nodes and pods as another machine would.
+    /// Addresses of Services mean nothing here, since kube-proxy's rules are on the nodes.
+    Management,
+    /// That of a node, by its name: reaches Services too, and the node's own loopback addresses.
+    Node(&'a str),
+}
+
 /// A living sandbox, seen from outside.
 pub trait Sandbox: Send + Sync {
     /// gRPC to its first process (`vial_rpc::init_client::InitClient`).
     fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>>;
     /// gRPC to the agent of a container: `w-1.node` (`vial_rpc::agent_client::AgentClient`).
     fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>>;
-    /// A TCP connection to an address of a node, pod or service, from inside the sandbox's own network.
-    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpStream, SandboxError>>;
-    /// A TCP listener at an address inside.
-    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpListener, SandboxError>>;
-    /// A UDP socket bound inside.
-    fn bind_udp(&self, address: SocketAddr) -> BoxFuture<'_, Result<UdpSocket, SandboxError>>;
+    /// A TCP connection to `address`, as from inside `from`.
+    fn dial<'a>(
+        &'a self,
+        from: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<TcpStream, SandboxError>>;
+    /// A TCP listener at an address inside `at`.
+    fn listen<'a>(
+        &'a self,
+        at: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<TcpListener, SandboxError>>;
+    /// A UDP socket bound inside `at`.
+    fn bind_udp<'a>(
+        &'a self,
+        at: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<UdpSocket, SandboxError>>;
     /// The pid of its first process on the host.
     fn pid(&self) -> u32;
     /// Ends it and everything in it, then sweeps; returns when nothing is left.

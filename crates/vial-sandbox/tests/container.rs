@@ -11,6 +11,7 @@ use tonic::Code;
 use vial_rpc::container_status::State;
 use vial_rpc::{CgroupLimits, Clone as TreeClone, ContainerSpec, Mount, StopContainerRequest};
 use vial_rpc::{ListContainersRequest, WatchContainersRequest};
+use vial_sandbox::Network;
 
 #[tokio::test]
 async fn nodes_reach_each_other_and_a_removed_one_is_gone() {
@@ -39,7 +40,10 @@ async fn nodes_reach_each_other_and_a_removed_one_is_gone() {
     }
     // Real traffic, from the sandbox to a node and between nodes.
     for address in ["10.89.0.3:9", "[fd89::3]:9"] {
-        let error = sandbox.dial(address.parse().unwrap()).await.unwrap_err();
+        let error = sandbox
+            .dial(Network::Management, address.parse().unwrap())
+            .await
+            .unwrap_err();
         assert!(
             lab::chain(&error).contains("refused"),
             "{}",

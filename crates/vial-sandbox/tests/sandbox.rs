@@ -5,7 +5,7 @@ mod lab;
 
 use lab::{Lab, chain, container, init_of, network};
 use vial_rpc::InfoRequest;
-use vial_sandbox::{Maker, NamespaceMaker};
+use vial_sandbox::{Maker, NamespaceMaker, Network};
 
 #[tokio::test]
 async fn is_made_without_a_trace_and_ends_without_one() {
@@ -113,17 +113,20 @@ async fn two_with_equal_addresses_do_not_reach_each_other() {
     }
     for address in ["10.89.0.1:7000", "[fd89::1]:7000"] {
         let address = address.parse().unwrap();
-        let listener = one.listen(address).await.unwrap();
-        let (dialled, accepted) = tokio::join!(one.dial(address), listener.accept());
+        let listener = one.listen(Network::Management, address).await.unwrap();
+        let (dialled, accepted) =
+            tokio::join!(one.dial(Network::Management, address), listener.accept());
         assert_eq!(dialled.unwrap().local_addr().unwrap(), accepted.unwrap().1);
-        let error = two.dial(address).await.unwrap_err();
+        let error = two.dial(Network::Management, address).await.unwrap_err();
         assert!(chain(&error).contains("refused"), "{}", chain(&error));
         // The same address is free in the other one.
-        two.listen(address).await.unwrap();
+        two.listen(Network::Management, address).await.unwrap();
     }
     let udp = [
-        one.bind_udp("10.89.0.1:53".parse().unwrap()).await,
-        one.bind_udp("[fd89::1]:53".parse().unwrap()).await,
+        one.bind_udp(Network::Management, "10.89.0.1:53".parse().unwrap())
+            .await,
+        one.bind_udp(Network::Management, "[fd89::1]:53".parse().unwrap())
+            .await,
     ];
     assert!(udp.iter().all(Result::is_ok));
     drop(udp);
@@ -137,7 +140,42 @@ async fn a_dead_one_cannot_be_dialled() {
     let lab = Lab::new().await;
     let sandbox = lab.make().await;
     sandbox.end().await.unwrap();
-    assert!(sandbox.dial("127.0.0.1:1".parse().unwrap()).await.is_err());
+    assert!(
+        sandbox
+            .dial(Network::Management, "127.0.0.1:1".parse().unwrap())
+            .await
+            .is_err()
+    );
     assert!(sandbox.init().await.is_err());
+    lab.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn each_node_has_loopback_addresses_of_its_own() {
+    let lab = Lab::new().await;
+    let sandbox = lab.make().await;
+    let mut init = init_of(&*sandbox).await;
+    init.apply_network(network(&["w-1", "w-2"])).await.unwrap();
+    let address = "127.0.0.1:7000".parse().unwrap();
+    let (one, two) = (Network::Node("w-1"), Network::Node("w-2"));
+    let listener = sandbox.listen(one, address).await.unwrap();
+    let (dialled, accepted) = tokio::join!(sandbox.dial(one, address), listener.accept());
+    assert_eq!(dialled.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+    for elsewhere in [two, Network::Management] {
+        let error = sandbox.dial(elsewhere, address).await.unwrap_err();
+        assert!(chain(&error).contains("refused"), "{}", chain(&error));
+        sandbox.listen(elsewhere, address).await.unwrap();
+    }
+    for unknown in ["w-3", "..", "", "w-1/../w-1"] {
+        let error = sandbox.dial(Network::Node(unknown), address).await;
+        assert!(error.is_err(), "{unknown:?}");
+    }
+    // A node that goes takes its network along: no socket is made in one that is left over.
+    drop(listener);
+    init.apply_network(network(&["w-2"])).await.unwrap();
+    let error = sandbox.dial(one, address).await.unwrap_err();
+    assert!(chain(&error).contains("No such file"), "{}", chain(&error));
+    sandbox.end().await.unwrap();
+    assert!(sandbox.dial(two, address).await.is_err());
     lab.assert_nothing_left();
 }

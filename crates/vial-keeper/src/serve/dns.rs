@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use vial_engine::plan::gateways;
-use vial_sandbox::Sandbox;
+use vial_sandbox::{Network, Sandbox};
 use vial_spec::ClusterSpec;
 
 use answer::{Names, refuse};
@@ -39,8 +39,8 @@ pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, spec: ClusterSpec) {
     for address in gateways(spec.network.ip_family) {
         let address = SocketAddr::from((address, 53));
         match (
-            sandbox.bind_udp(address).await,
-            sandbox.listen(address).await,
+            sandbox.bind_udp(Network::Management, address).await,
+            sandbox.listen(Network::Management, address).await,
         ) {
             (Ok(udp), Ok(tcp)) => {
                 tasks.spawn(serve_udp(udp, Arc::clone(&names), Arc::clone(&upstreams)));

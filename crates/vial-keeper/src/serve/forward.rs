@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use vial_sandbox::Sandbox;
+use vial_sandbox::{Network, Sandbox};
 
 /// Accepts until the task is dropped. A target that goes away and comes back needs nothing: each connection dials anew.
 pub(crate) async fn serve(listener: TcpListener, sandbox: Arc<dyn Sandbox>, target: SocketAddr) {
@@ -29,7 +29,7 @@ pub(crate) async fn serve(listener: TcpListener, sandbox: Arc<dyn Sandbox>, targ
 }
 
 async fn connect(mut client: TcpStream, sandbox: Arc<dyn Sandbox>, target: SocketAddr) {
-    let mut server = match sandbox.dial(target).await {
+    let mut server = match sandbox.dial(Network::Management, target).await {
         Ok(server) => server,
         // The client sees its connection closed, as from any server that is down.
         Err(error) => {

@@ -1,8 +1,8 @@
 //! A living sandbox of namespaces.
 //!
 //! # Invariants
-//! Nothing here holds a namespace: the process is held by a pidfd, which keeps nothing alive, and sockets are made in
-//! threads that end at once. Sockets that were handed out do keep the network namespace: whoever holds them closes them
+//! Nothing here holds a namespace: the process is held by a pidfd, which keeps nothing alive, and sockets are made by a
+//! thread that goes home at once. Sockets that were handed out do keep the network namespace: whoever holds them closes them
 //! when [`Sandbox::ended`] resolves.
 
 use std::io;
@@ -21,13 +21,12 @@ use vial_rpc::Channel;
 use vial_sys::identity::{Identity, Process};
 
 use super::{agent_socket, error, failed, sweep};
-use crate::{Sandbox, SandboxError, SandboxSpec};
+use crate::{Network, Sandbox, SandboxError, SandboxSpec};
 
 pub(super) struct NamespaceSandbox {
     spec: SandboxSpec,
     identity: Identity,
     process: Arc<Process>,
-    inside: Inside,
 }
 
 impl NamespaceSandbox {
@@ -36,7 +35,6 @@ impl NamespaceSandbox {
         Self {
             spec,
             identity,
-            inside: Inside::of(Arc::clone(&process)),
             process,
         }
     }
@@ -56,10 +54,23 @@ impl NamespaceSandbox {
         })
     }
 
-    fn net<T>(&self, operation: String, result: Result<T, NetError>) -> Result<T, SandboxError> {
+    /// Where the sockets of a network are made.
+    fn inside(&self, network: Network<'_>) -> Result<Inside, NetError> {
+        let process = Arc::clone(&self.process);
+        match network {
+            Network::Management => Ok(Inside::of(process)),
+            Network::Node(name) => Inside::node(process, self.identity.pid, name),
+        }
+    }
+
+    fn net<T>(
+        &self,
+        operation: impl FnOnce() -> String,
+        result: Result<T, NetError>,
+    ) -> Result<T, SandboxError> {
         result.map_err(|cause| {
             error(
-                &operation,
+                &operation(),
                 &self.spec.name,
                 io::Error::new(cause.source.kind(), cause.line()),
             )
@@ -96,34 +107,37 @@ impl Sandbox for NamespaceSandbox {
         .boxed()
     }
 
-    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpStream, SandboxError>> {
-        async move {
-            self.net(
-                format!("cannot dial {address}"),
-                self.inside.dial(address).await,
-            )
-        }
-        .boxed()
+    fn dial<'a>(
+        &'a self,
+        from: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<TcpStream, SandboxError>> {
+        let dialled = async move { self.inside(from)?.dial(address).await };
+        dialled
+            .map(move |result| self.net(|| format!("cannot dial {address}"), result))
+            .boxed()
     }
 
-    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpListener, SandboxError>> {
-        async move {
-            self.net(
-                format!("cannot listen at {address}"),
-                self.inside.listen(address).await,
-            )
-        }
-        .boxed()
+    fn listen<'a>(
+        &'a self,
+        at: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<TcpListener, SandboxError>> {
+        let listening = async move { self.inside(at)?.listen(address).await };
+        listening
+            .map(move |result| self.net(|| format!("cannot listen at {address}"), result))
+            .boxed()
     }
 
-    fn bind_udp(&self, address: SocketAddr) -> BoxFuture<'_, Result<UdpSocket, SandboxError>> {
-        async move {
-            self.net(
-                format!("cannot bind UDP {address}"),
-                self.inside.bind_udp(address).await,
-            )
-        }
-        .boxed()
+    fn bind_udp<'a>(
+        &'a self,
+        at: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<UdpSocket, SandboxError>> {
+        let bound = async move { self.inside(at)?.bind_udp(address).await };
+        bound
+            .map(move |result| self.net(|| format!("cannot bind UDP {address}"), result))
+            .boxed()
     }
 
     fn pid(&self) -> u32 {
