@@ -6,11 +6,27 @@
 //! | `POST /v1/up` with [`UpRequest`] | a stream of [`Event`], one JSON object a line, closed by `done` or `failed` |
 //! | `POST /v1/down` | the same |
 //! | `POST /v1/check` | a stream of [`CheckEvent`] |
+//! | `GET /v1/connect?target=HOST:PORT` with `Upgrade: vial-stream` | `101`, then a connection to that place of the cluster: bytes both ways, each way ended by itself |
+//!
+//! A request that cannot be answered gets a 4xx or 5xx: with JSON ([`Refusal`]) or plain words.
 //!
 //! An operation belongs to the keeper, not to the connection: a client that goes away does not stop it.
 
 use serde::{Deserialize, Serialize};
 use vial_spec::ClusterSpec;
+
+/// What a connection into the cluster is called in the header `Upgrade`.
+pub const STREAM: &str = "vial-stream";
+
+/// Why a request is refused, as JSON beside the HTTP status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// For people: `cluster dev has no node "w1"`.
+    pub message: String,
+    /// The next step, when one is known: `did you mean "w-1"?`.
+    pub hint: Option<String>,
+}
 
 /// Bring the cluster to this state: create, change or start.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,9 +9,12 @@ use futures::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 use vial_engine::paths::Paths;
 use vial_engine::record::Record;
+use vial_spec::target::{Target, TargetPort};
 
-use crate::api::{CheckEvent, ClusterStatus, Event, KubeAccess, UpRequest};
+use crate::api::{CheckEvent, ClusterStatus, Event, KubeAccess, Refusal, STREAM, UpRequest};
 use crate::clusters::lives;
+
+pub use http::Tunnel;
 
 /// Something that could not be asked of a keeper.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ pub enum ClientError {
         status: u16,
         /// Its own words.
         message: String,
+        /// The next step, when it knows one.
+        hint: Option<String>,
     },
     /// Something on disk.
     #[error(transparent)]
@@ -152,6 +157,17 @@ impl Client {
         self.post("/v1/check", Vec::new()).await
     }
 
+    /// A connection to a place in the cluster; see [`crate::api`].
+    ///
+    /// # Errors
+    /// When there is no such place, or nobody answers there.
+    pub async fn dial(&self, target: &Target, port: &TargetPort) -> Result<Tunnel, ClientError> {
+        // None of the characters of a target has a meaning in a query.
+        let path = format!("/v1/connect?target={target}:{port}");
+        let tunnel = http::upgrade(&self.socket, &path, STREAM).await;
+        tunnel.map_err(|error| self.talk(error))
+    }
+
     /// Resolves when the keeper's process has ended, after a `down`: then nothing of the cluster is left.
     pub async fn gone(&self) {
         daemon::ended(self.pid).await;
@@ -186,7 +202,18 @@ impl Client {
                 cluster: self.cluster.clone(),
                 source,
             },
-            http::Failed::Status(status, message) => ClientError::Refused { status, message },
+            http::Failed::Status(status, message) => {
+                let refusal = serde_json::from_str(&message);
+                let Refusal { message, hint } = refusal.unwrap_or(Refusal {
+                    message,
+                    hint: None,
+                });
+                ClientError::Refused {
+                    status,
+                    message,
+                    hint,
+                }
+            }
         }
     }
 }

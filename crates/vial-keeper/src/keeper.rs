@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use vial_engine::paths::Paths;
 use vial_engine::plan::Plan;
 use vial_engine::record::Record;
@@ -17,6 +18,7 @@ use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
 use crate::api::{Event, UpRequest};
 use crate::lock::{Owner, private_dir};
 use crate::operation::{Kind, Operation};
+use crate::reach::Reach;
 use crate::serve::Services;
 use crate::{failure, server, up, watch};
 
@@ -79,7 +81,7 @@ pub(crate) struct Living {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) client: kube::Client,
-    pub(crate) _services: Services,
+    pub(crate) services: Services,
 }
 
 /// A view of [`Living`] that outlives a lock.
@@ -153,6 +155,18 @@ impl Keeper {
             plan: Arc::clone(&living.plan),
             client: living.client.clone(),
         })
+    }
+
+    /// What is needed to reach into the living sandbox, and when to let go of it.
+    pub(crate) fn reach(&self) -> Option<(Reach, CancellationToken)> {
+        let state = self.state();
+        let living = state.living.as_ref()?;
+        let reach = Reach {
+            sandbox: Arc::clone(&living.sandbox),
+            client: living.client.clone(),
+            spec: Arc::new(living.plan.spec.clone()),
+        };
+        Some((reach, living.services.closing()))
     }
 
     /// The running or last operation.

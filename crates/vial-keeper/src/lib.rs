@@ -4,6 +4,7 @@
 //! vial CLI ──► client ──unix socket──► server ──► Keeper ──► engine ──► sandbox
 //!                                                   ├ operation   one up or down at a time, seen by any number of clients
 //!                                                   ├ serve::dns, serve::forward   sockets inside ↔ sockets of the host
+//!                                                   ├ reach       connections to nodes, Services, Pods
 //!                                                   └ watch       the sandbox's end, containers' ends
 //! ```
 //!
@@ -20,10 +21,12 @@
 pub mod api;
 pub mod client;
 mod clusters;
+mod connect;
 mod failure;
 mod keeper;
 mod lock;
 mod operation;
+mod reach;
 mod serve;
 mod server;
 mod status;

@@ -5,18 +5,23 @@
 mod dns;
 mod forward;
 
+pub(crate) use dns::{read_message, write_message};
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
 /// The running services of one sandbox.
 pub(crate) struct Services {
     _tasks: JoinSet<()>,
+    closing: CancellationToken,
+    _close: DropGuard,
 }
 
 impl Services {
@@ -31,7 +36,17 @@ impl Services {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward::serve(api, Arc::clone(sandbox), target));
         tasks.spawn(dns::serve(Arc::clone(sandbox), spec.clone()));
-        Self { _tasks: tasks }
+        let closing = CancellationToken::new();
+        Self {
+            _tasks: tasks,
+            _close: closing.clone().drop_guard(),
+            closing,
+        }
+    }
+
+    /// Cancelled when these services end: sockets into the sandbox must not outlive them.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 }
 

@@ -21,7 +21,7 @@ use vial_engine::plan::ADMIN;
 
 use crate::api::{CheckEvent, CheckResult, KubeAccess, UpRequest};
 use crate::keeper::Keeper;
-use crate::{failure, status};
+use crate::{connect, failure, status};
 
 /// Listens at `path`, for the owner only.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -42,6 +42,7 @@ pub(crate) async fn serve(
         .route("/v1/up", post(post_up))
         .route("/v1/down", post(post_down))
         .route("/v1/check", post(post_check))
+        .route("/v1/connect", get(connect::get))
         .with_state(keeper);
     if let Err(error) = axum::serve(listener, routes)
         .with_graceful_shutdown(end)

@@ -159,7 +159,7 @@ async fn open(
         .api_target()
         .ok_or("the cluster has no control plane")?;
     let living = Living {
-        _services: Services::start(&sandbox, &prepared.plan.spec, listener, target),
+        services: Services::start(&sandbox, &prepared.plan.spec, listener, target),
         plan: Arc::new(prepared.plan.clone()),
         sandbox: Arc::clone(&sandbox),
         client,

@@ -10,6 +10,7 @@ pub mod file;
 pub mod names;
 pub mod port;
 pub mod size;
+pub mod target;
 pub mod validate;
 
 pub use cluster::*;

@@ -1,50 +1,47 @@
 //! Forwarded ports, as a person writes them: `8080:svc/NAMESPACE/NAME:80`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::names;
+use crate::target::{Target, TargetError, TargetPort};
 
 /// A port of the host and what of the cluster answers there.
 ///
-/// `[ADDRESS:]PORT:TARGET`, where `TARGET` is `svc/NAMESPACE/NAME:PORT`, `pod/NAMESPACE/NAME:PORT` or `NODE:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[ADDRESS:]PORT:TARGET:PORT[,public]`, where `TARGET` is `svc/NAMESPACE/NAME`, `pod/NAMESPACE/NAME`, a node, an
+/// address or a name of the cluster's DNS, and `public` allows an `ADDRESS` that other machines can reach.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PortForward {
-    /// Where the host listens; 127.0.0.1 unless asked otherwise.
+    /// Where the host listens; 127.0.0.1 unless asked otherwise. Not a loopback address: a public one was meant.
     pub address: IpAddr,
     /// The host's port; 0 lets the kernel choose one.
     pub port: u16,
     /// What answers.
     pub target: Target,
     /// The target's port.
-    pub target_port: u16,
+    pub target_port: TargetPort,
 }
 
-/// What of the cluster a forwarded port leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A Service; any of its endpoints.
-    Service {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// A Pod.
-    Pod {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// A node, by its name in the cluster: `w-1`.
-    Node(
-        /// Its name.
-        String,
-    ),
+impl PortForward {
+    /// Where the host listens; port 0 for one that is not chosen yet.
+    #[must_use]
+    pub fn host(&self) -> SocketAddr {
+        (self.address, self.port).into()
+    }
+
+    /// Do both want the same port of the host? Those with a port that is to be chosen never do.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        let every =
+            |one: &IpAddr, two: &IpAddr| one.is_unspecified() && (one.is_ipv4() == two.is_ipv4());
+        self.port != 0
+            && self.port == other.port
+            && (self.address == other.address
+                || every(&self.address, &other.address)
+                || every(&other.address, &self.address))
+    }
 }
 
 /// Why a text is not a forwarded port.
@@ -66,22 +63,20 @@ pub enum Reason {
     )]
     Shape,
     /// Not a port number.
-    #[error("{0:?} is not a port number, those are 1 to 65535")]
+    #[error("{0:?} is not a port number, those are 1 to 65535, and 0 for a free one")]
     Port(String),
     /// The host address is none.
     #[error("{0:?} is not an address of the host, write IPv6 in brackets: [::1]:8080:w-1:80")]
     Address(String),
-    /// Neither `svc` nor `pod`.
-    #[error("{0:?} is not a kind of target, those are svc and pod")]
-    Kind(String),
-    /// A namespace is missing, or something is too much.
-    #[error(
-        "{0:?} is not a target, write svc/NAMESPACE/NAME, pod/NAMESPACE/NAME or the name of a node"
-    )]
-    Target(String),
-    /// A name is not one.
+    /// Not a loopback address, and nobody said that this is meant.
+    #[error("{0} can be reached from other machines; end it with \",public\" if that is meant")]
+    Public(IpAddr),
+    /// Something else than `public` after a comma.
+    #[error("{0:?} is not known after a comma, only \"public\" is")]
+    Option(String),
+    /// What answers.
     #[error(transparent)]
-    Name(#[from] names::NameError),
+    Target(#[from] TargetError),
 }
 
 impl FromStr for PortForward {
@@ -96,23 +91,36 @@ impl FromStr for PortForward {
 }
 
 fn parse(text: &str) -> Result<PortForward, Reason> {
+    let (text, public) = match text.split_once(',') {
+        None => (text, false),
+        Some((text, "public")) => (text, true),
+        Some((_, other)) => return Err(Reason::Option(other.to_owned())),
+    };
     let (rest, target_port) = text.rsplit_once(':').ok_or(Reason::Shape)?;
-    let (host, target) = rest.rsplit_once(':').ok_or(Reason::Shape)?;
+    let (host, target) = split_outside_brackets(rest).ok_or(Reason::Shape)?;
     let (address, port) = match host.rsplit_once(':') {
         Some((address, port)) => (self::address(address)?, port),
         None => (IpAddr::V4(Ipv4Addr::LOCALHOST), host),
     };
     let port = number(port)?;
-    let target_port = match number(target_port)? {
-        0 => return Err(Reason::Port(target_port.to_owned())),
-        port => port,
-    };
+    if !public && !address.is_loopback() {
+        return Err(Reason::Public(address));
+    }
+    let (target, target_port) = (target.parse::<Target>()?, target_port.parse()?);
+    target.check_port(&target_port)?;
     Ok(PortForward {
         address,
         port,
-        target: self::target(target)?,
+        target,
         target_port,
     })
+}
+
+/// At the last colon that is not part of an IPv6 address.
+fn split_outside_brackets(text: &str) -> Option<(&str, &str)> {
+    let from = text.rfind('[').filter(|_| text.ends_with(']'));
+    let end = text[..from.unwrap_or(text.len())].rfind(':')?;
+    Some((&text[..end], &text[end + 1..]))
 }
 
 fn address(text: &str) -> Result<IpAddr, Reason> {
@@ -135,44 +143,6 @@ fn number(text: &str) -> Result<u16, Reason> {
     text.parse().map_err(|_| wrong())
 }
 
-fn target(text: &str) -> Result<Target, Reason> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let (kind, namespace, name) = match *parts.as_slice() {
-        [node] => {
-            names::check_label(node, 63)?;
-            return Ok(Target::Node(node.to_owned()));
-        }
-        [kind, namespace, name] => (kind, namespace, name),
-        _ => return Err(Reason::Target(text.to_owned())),
-    };
-    names::check_label(namespace, 63)?;
-    // A pod's name may be a whole DNS name: labels and dots, 253 characters (Kubernetes "Object Names and IDs").
-    let labels = if kind == "pod" {
-        name.split('.').collect()
-    } else {
-        vec![name]
-    };
-    labels
-        .into_iter()
-        .try_for_each(|label| names::check_label(label, 253))?;
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    match kind {
-        "svc" | "service" | "services" => Ok(Target::Service { namespace, name }),
-        "pod" | "pods" | "po" => Ok(Target::Pod { namespace, name }),
-        _ => Err(Reason::Kind(kind.to_owned())),
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Service { namespace, name } => write!(f, "svc/{namespace}/{name}"),
-            Target::Pod { namespace, name } => write!(f, "pod/{namespace}/{name}"),
-            Target::Node(name) => f.write_str(name),
-        }
-    }
-}
-
 /// The form that is parsed, without the address when it is the usual one.
 impl fmt::Display for PortForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,7 +151,11 @@ impl fmt::Display for PortForward {
             IpAddr::V4(address) => write!(f, "{address}:")?,
             IpAddr::V6(address) => write!(f, "[{address}]:")?,
         }
-        write!(f, "{}:{}:{}", self.port, self.target, self.target_port)
+        write!(f, "{}:{}:{}", self.port, self.target, self.target_port)?;
+        if !self.address.is_loopback() {
+            f.write_str(",public")?;
+        }
+        Ok(())
     }
 }
 
@@ -220,11 +194,11 @@ mod tests {
                     namespace: "kube-system".into(),
                     name: "kube-dns".into()
                 },
-                target_port: 53,
+                target_port: TargetPort::Number(53),
             }
         );
         assert_eq!(forward("8443:w-1:443").target, Target::Node("w-1".into()));
-        let pod = forward("0.0.0.0:0:pod/ns/web-0.a:80");
+        let pod = forward("0.0.0.0:0:pod/ns/web-0.a:80,public");
         assert_eq!((pod.address, pod.port), ([0, 0, 0, 0].into(), 0));
         assert_eq!(
             pod.target,
@@ -238,6 +212,11 @@ mod tests {
             "::1".parse::<IpAddr>().unwrap()
         );
         assert_eq!(forward("127.0.0.1:8080:w-1:80").to_string(), "8080:w-1:80");
+        let named = forward("127.0.0.2:8080:svc/a/web:http");
+        assert_eq!(named.target_port, TargetPort::Name("http".into()));
+        for same in ["8080:[fd89::101]:80", "[::1]:8080:10.96.0.1:80"] {
+            assert_eq!(forward(same).to_string(), same);
+        }
     }
 
     #[test]
@@ -253,19 +232,19 @@ mod tests {
             ),
             (
                 "80800:w-1:80",
-                r#""80800" is not a port number, those are 1 to 65535"#,
+                r#""80800" is not a port number, those are 1 to 65535, and 0 for a free one"#,
             ),
             (
                 "+80:w-1:80",
-                r#""+80" is not a port number, those are 1 to 65535"#,
+                r#""+80" is not a port number, those are 1 to 65535, and 0 for a free one"#,
             ),
             (
                 "8080:w-1:0",
-                r#""0" is not a port number, those are 1 to 65535"#,
+                r#""0" is not a port, those are 1 to 65535 or the name that a Service or Pod gives one"#,
             ),
             (
                 "8080:w-1:http",
-                r#""http" is not a port number, those are 1 to 65535"#,
+                r#""http" is not a port number, and only Services and Pods name their ports"#,
             ),
             (
                 "::1:8080:w-1:80",
@@ -288,6 +267,18 @@ mod tests {
                 r#""Web" has a 'W', possible are lower-case letters, digits and "-""#,
             ),
             ("8080::80", "a name is needed, none was given"),
+            (
+                "0.0.0.0:8080:w-1:80",
+                r#"0.0.0.0 can be reached from other machines; end it with ",public" if that is meant"#,
+            ),
+            (
+                "8080:w-1:80,pubic",
+                r#""pubic" is not known after a comma, only "public" is"#,
+            ),
+            (
+                "5353:svc/kube-system/kube-dns:53/udp",
+                r#""53/udp": only TCP is forwarded; inside the cluster UDP works as usual"#,
+            ),
         ] {
             let error = text.parse::<PortForward>().unwrap_err();
             assert_eq!(error.reason.to_string(), reason, "{text}");
@@ -297,17 +288,30 @@ mod tests {
     prop_compose! {
         fn any_forward()(
             v4 in any::<[u8; 4]>(), v6 in any::<[u8; 16]>(), family in any::<bool>(), port in any::<u16>(),
-            kind in 0..3, namespace in "[a-z]([-a-z0-9]{0,20}[a-z0-9])?", name in "[a-z]([-a-z0-9]{0,20}[a-z0-9])?",
-            target_port in 1..=u16::MAX,
+            kind in 0..4, namespace in "[a-z]([-a-z0-9]{0,20}[a-z0-9])?", name in "[a-z]([-a-z0-9]{0,20}[a-z0-9])?",
+            number in 1..=u16::MAX, named in any::<bool>(), port_name in "[a-z]([-a-z0-9]{0,12}[a-z0-9])?",
         ) -> PortForward {
             let target = match kind {
                 0 => Target::Service { namespace, name },
                 1 => Target::Pod { namespace, name },
+                2 => Target::Address(v6.into()),
                 _ => Target::Node(name),
             };
+            let target_port = if named && kind < 2 { TargetPort::Name(port_name) } else { number.into() };
             let address = if family { v4.into() } else { v6.into() };
             PortForward { address, port, target, target_port }
         }
+    }
+
+    #[test]
+    fn one_port_of_the_host_is_given_once() {
+        let collide =
+            |one, two| forward(one).collides(&forward(two)) && forward(two).collides(&forward(one));
+        assert!(collide("8080:w-1:80", "8080:w-2:80"));
+        assert!(collide("0.0.0.0:8080:w-1:80,public", "8080:w-2:80"));
+        assert!(!collide("[::1]:8080:w-1:80", "8080:w-1:80"));
+        assert!(!collide("127.0.0.2:8080:w-1:80", "8080:w-1:80"));
+        assert!(!collide("0:w-1:80", "0:w-1:80"));
     }
 
     proptest! {

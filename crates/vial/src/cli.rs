@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Logs(commands::logs::LogsArgs),
     /// Run a command on a node
     Exec(commands::exec::ExecArgs),
+    /// Connect standard input and output to a port in a cluster
+    Netcat(commands::netcat::NetcatArgs),
     /// Print a cluster's kubeconfig, or merge it into yours
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Run the kubectl of the cluster's own version
@@ -136,7 +138,7 @@ mod tests {
         // So that subcommands know by what they are called.
         command.build();
         insta::assert_snapshot!("help", command.render_help());
-        for name in ["up", "exec", "logs", "kubeconfig", "node-image"] {
+        for name in ["up", "exec", "logs", "netcat", "kubeconfig", "node-image"] {
             let help = command
                 .find_subcommand_mut(name)
                 .unwrap()

@@ -100,9 +100,13 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 /// The keeper of `name` could not be asked, or refused.
 pub(crate) fn keeper_error(name: &str, error: ClientError) -> Error {
     match error {
-        ClientError::Refused { status, message } => {
+        ClientError::Refused {
+            status,
+            message,
+            hint,
+        } => {
             let code = match status {
-                400 | 422 => Code::BadInput,
+                400 | 422 | 426 => Code::BadInput,
                 403 => Code::NotPermitted,
                 404 => Code::NotFound,
                 409 | 423 => Code::Conflict,
@@ -118,6 +122,7 @@ pub(crate) fn keeper_error(name: &str, error: ClientError) -> Error {
                     message.to_owned()
                 },
             );
+            let error = error.maybe_hint(hint);
             match status {
                 503 => error.hint(format!("{} starts it", command_line("up", name))),
                 _ => error,
@@ -197,6 +202,7 @@ mod tests {
                 ClientError::Refused {
                     status,
                     message: "cluster dev is stopped\n".into(),
+                    hint: None,
                 },
             )
         };

@@ -1,4 +1,4 @@
-//! One HTTP request over a unix socket, its answer as a whole or line by line.
+//! One HTTP request over a unix socket: its answer as a whole, line by line, or as a stream of bytes both ways.
 
 use std::io;
 use std::path::Path;
@@ -40,6 +40,48 @@ pub(super) async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Bod
     send(socket, "POST", path, body).await
 }
 
+/// An open connection through the keeper.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Bytes that came already; they are before what the stream has.
+    pub first: Bytes,
+    /// The rest, non-blocking.
+    pub stream: std::os::unix::net::UnixStream,
+}
+
+/// Asks for a stream of bytes, and becomes one (RFC 9110, 7.8).
+pub(super) async fn upgrade(socket: &Path, path: &str, protocol: &str) -> Result<Tunnel, Failed> {
+    let stream = UnixStream::connect(socket).await.map_err(Failed::Io)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| io_error(&error))?;
+    tokio::spawn(connection.with_upgrades());
+    let request = hyper::Request::builder()
+        .uri(path)
+        .header("host", "vial.invalid")
+        .header("connection", "upgrade")
+        .header("upgrade", protocol)
+        .body(Full::new(Bytes::new()))
+        .map_err(|error| Failed::Io(io::Error::other(error)))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| io_error(&error))?;
+    if response.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refused(response).await);
+    }
+    let upgraded = hyper::upgrade::on(response)
+        .await
+        .map_err(|error| io_error(&error))?;
+    let parts = upgraded
+        .downcast::<TokioIo<UnixStream>>()
+        .map_err(|_| Failed::Io(io::Error::other("the connection is of another kind")))?;
+    Ok(Tunnel {
+        first: parts.read_buf,
+        stream: parts.io.into_inner().into_std().map_err(Failed::Io)?,
+    })
+}
+
 async fn send(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<Body, Failed> {
     let stream = UnixStream::connect(socket).await.map_err(Failed::Io)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -58,16 +100,18 @@ async fn send(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<
         .send_request(request)
         .await
         .map_err(|error| io_error(&error))?;
-    let status = response.status();
-    let body = Body(response.into_body());
-    if status.is_success() {
-        return Ok(body);
+    if response.status().is_success() {
+        return Ok(Body(response.into_body()));
     }
-    let message = body.whole().await?;
-    Err(Failed::Status(
-        status.as_u16(),
-        String::from_utf8_lossy(&message).into_owned(),
-    ))
+    Err(refused(response).await)
+}
+
+async fn refused(response: hyper::Response<Incoming>) -> Failed {
+    let status = response.status().as_u16();
+    match Body(response.into_body()).whole().await {
+        Ok(message) => Failed::Status(status, String::from_utf8_lossy(&message).into_owned()),
+        Err(error) => error,
+    }
 }
 
 fn io_error(error: &hyper::Error) -> Failed {

@@ -153,14 +153,16 @@ async fn ask_tcp(query: Vec<u8>, upstream: SocketAddr) -> io::Result<Vec<u8>> {
     read_message(&mut stream).await
 }
 
-async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// Reads a DNS message from a stream (RFC 1035, 4.2.2).
+pub(crate) async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let length = stream.read_u16().await?;
     let mut message = vec![0; length.into()];
     stream.read_exact(&mut message).await?;
     Ok(message)
 }
 
-async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+/// Writes a DNS message to a stream.
+pub(crate) async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
     let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend_from_slice(message);

@@ -10,6 +10,7 @@ pub(crate) mod kubectl;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod netcat;
 pub(crate) mod node_image;
 pub(crate) mod status;
 pub(crate) mod up;
@@ -32,6 +33,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Kubectl(args) => kubectl::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, &args),
+        Command::Netcat(args) => netcat::run(context, args).await,
         Command::NodeImage(args) => node_image::run(context, args).await,
         Command::Completion(args) => completion::run(context, args),
         Command::Version(args) => version::run(context, args),
