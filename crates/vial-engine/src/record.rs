@@ -99,7 +99,7 @@ pub fn names(paths: &Paths) -> Result<Vec<String>> {
 }
 
 /// Writes a file that only its owner may read, atomically: a reader sees the old content or the new one.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");
     let aside = Path::new(&aside);

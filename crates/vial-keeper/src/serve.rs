@@ -1,9 +1,10 @@
-//! What a keeper serves while its sandbox lives: names inside, ports on the host.
+//! What a keeper serves while its sandbox lives: names inside, ports on the host, load balancers on both sides.
 //!
 //! Everything here holds sockets only; dropping a [`Services`] closes them all.
 
 mod dns;
 mod forward;
+mod load_balancer;
 
 pub(crate) use dns::{read_message, write_message};
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use vial_engine::paths::Paths;
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
@@ -25,17 +27,25 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Serves the API on `api` (a listener of the host) and DNS inside. A name server that cannot be had is logged, not
+    /// Serves the API on `api` (a listener of the host), DNS inside, and load balancers. A name server that cannot be had is logged, not
     /// fatal: addresses still work.
     pub(crate) fn start(
         sandbox: &Arc<dyn Sandbox>,
         spec: &ClusterSpec,
         api: TcpListener,
         target: SocketAddr,
+        client: &kube::Client,
+        paths: &Paths,
     ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward::serve(api, Arc::clone(sandbox), target));
         tasks.spawn(dns::serve(Arc::clone(sandbox), spec.clone()));
+        tasks.spawn(load_balancer::serve(
+            client.clone(),
+            Arc::clone(sandbox),
+            paths.clone(),
+            spec.name.clone(),
+        ));
         let closing = CancellationToken::new();
         Self {
             _tasks: tasks,

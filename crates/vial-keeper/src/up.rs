@@ -159,7 +159,14 @@ async fn open(
         .api_target()
         .ok_or("the cluster has no control plane")?;
     let living = Living {
-        services: Services::start(&sandbox, &prepared.plan.spec, listener, target),
+        services: Services::start(
+            &sandbox,
+            &prepared.plan.spec,
+            listener,
+            target,
+            &client,
+            &keeper.paths,
+        ),
         plan: Arc::new(prepared.plan.clone()),
         sandbox: Arc::clone(&sandbox),
         client,

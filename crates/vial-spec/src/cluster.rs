@@ -17,6 +17,8 @@ pub const MAX_WORKERS: u32 = 20;
 pub const MAX_CONTROL_PLANES: u32 = 9;
 /// The management network's addresses, the same in every cluster: IPv4 and IPv6.
 pub const MANAGEMENT_CIDRS: [&str; 2] = ["10.89.0.0/24", "fd89::/64"];
+/// The virtual addresses of Services of type LoadBalancer, the same range in every cluster: IPv4 and IPv6.
+pub const LOAD_BALANCER_CIDRS: [&str; 2] = ["10.89.128.0/24", "fd89:0:0:128::/64"];
 /// The label and the taint of control-plane nodes.
 pub const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
 /// Prefix length of one node's share of the pods' IPv4 addresses.

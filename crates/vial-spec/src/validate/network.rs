@@ -8,8 +8,8 @@ use super::{FieldPath, Overrides, Problems};
 use crate::cidr;
 use crate::file::{CidrList, File};
 use crate::{
-    IpFamily, MANAGEMENT_CIDRS, NODE_POD_PREFIX_V4, NODE_POD_PREFIX_V6, NetworkConfig,
-    POD_SUBNET_BITS, defaults,
+    IpFamily, LOAD_BALANCER_CIDRS, MANAGEMENT_CIDRS, NODE_POD_PREFIX_V4, NODE_POD_PREFIX_V6,
+    NetworkConfig, POD_SUBNET_BITS, defaults,
 };
 
 /// Ranges that mean something else to every host: "this network", loopback, link-local, multicast and reserved
@@ -207,7 +207,7 @@ fn special(place: &FieldPath, net: &IpNet, problems: &mut Problems) {
     }
 }
 
-/// Pods, services and the management network must not share an address.
+/// Pods, services, the management network and load balancers must not share an address.
 fn check_apart(
     pods: &[(FieldPath, IpNet)],
     services: &[(FieldPath, IpNet)],
@@ -215,14 +215,15 @@ fn check_apart(
     problems: &mut Problems,
 ) {
     for (place, net) in pods.iter().chain(services) {
-        let management = MANAGEMENT_CIDRS
-            .iter()
-            .filter_map(|text| text.parse::<IpNet>().ok());
-        for management in management.filter(|management| cidr::overlap(net, management)) {
-            problems.add(
-                place,
-                format!("{net} overlaps with the management network {management}"),
-            );
+        let management = MANAGEMENT_CIDRS.map(|text| (text, "the management network"));
+        let balancers = LOAD_BALANCER_CIDRS.map(|text| (text, "the addresses of load balancers"));
+        let overlaps = |(text, _): &(&str, &str)| {
+            text.parse()
+                .is_ok_and(|own: IpNet| cidr::overlap(net, &own))
+        };
+        // One reason is enough: what is near both is too large.
+        if let Some((text, what)) = management.into_iter().chain(balancers).find(overlaps) {
+            problems.add(place, format!("{net} overlaps with {what} {text}"));
         }
     }
     let pairs = pods

@@ -257,6 +257,18 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, Strin
     }
 }
 
+/// Ends a process of a cluster, as `vial status -o json` names it, by SIGKILL.
+pub(crate) fn kill(pid: &serde_json::Value) {
+    let pid = pid
+        .as_i64()
+        .expect("a pid")
+        .try_into()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+}
+
 /// The cgroup directories of a cluster, in every hierarchy.
 pub(crate) fn cgroups_of(cluster: &str) -> Vec<PathBuf> {
     let roots = fs::read_dir("/sys/fs/cgroup")

@@ -10,6 +10,7 @@ mod configured;
 mod families;
 mod interrupted;
 mod lab;
+mod load_balancer;
 mod sealed;
 mod side_by_side;
 mod workloads;

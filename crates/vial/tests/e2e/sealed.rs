@@ -2,18 +2,7 @@
 
 use std::fs;
 
-use crate::lab::{Host, Lab, eventually};
-
-fn kill(pid: &serde_json::Value) {
-    let pid = pid
-        .as_i64()
-        .expect("a pid")
-        .try_into()
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
-}
+use crate::lab::{Host, Lab, eventually, kill};
 
 #[test]
 fn killing_the_first_process_leaves_nothing_running_and_up_starts_again_from_the_disks() {
