@@ -4,6 +4,7 @@
 //! One module a chore. Deliberately absent: building and releasing, which cargo does.
 
 mod ci;
+mod kubeadm;
 mod licences;
 mod schema;
 mod test;
@@ -32,6 +33,8 @@ enum Chore {
     Test(test::Args),
     /// Write the JSON schema of vial.yaml to docs/vial.schema.json
     Schema(schema::Args),
+    /// Build kubeadm from its Go module, to compare vial with it
+    Kubeadm(kubeadm::Args),
     /// Write the man pages to target/man
     Man(vial::Args),
     /// Write the completion scripts to target/completions
@@ -75,6 +78,11 @@ enum Error {
         path: PathBuf,
         command: &'static str,
     },
+    #[error("cannot build {what}")]
+    Build {
+        what: &'static str,
+        source: vial_image::Error,
+    },
     #[error("vial failed: {status}")]
     Vial { status: std::process::ExitStatus },
 }
@@ -85,6 +93,7 @@ fn main() -> ExitCode {
         Chore::Licences(args) => licences::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Schema(args) => schema::run(&args),
+        Chore::Kubeadm(args) => kubeadm::run(&args),
         Chore::Man(args) => vial::man(&args),
         Chore::Completions(args) => vial::completions(&args),
     };

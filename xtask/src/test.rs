@@ -100,7 +100,7 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
 }
 
 /// `$VIAL_TEST_HOME`, or `~/.cache/vial-test`.
-fn home() -> Result<PathBuf, Error> {
+pub(crate) fn home() -> Result<PathBuf, Error> {
     let given = std::env::var_os(HOME)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from);

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["vial-node", "vial-agent"],
     &["vial-rpc", "vial-net", "vial-pki"],
     &["vial-sys", "vial-spec"],
+    &["vial-testing"],
 ];
 
 /// How far down a crate is.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::debian::lists::{NODE, TOOLBOX, VM};
+use crate::debian::lists::{NGINX, NODE, TOOLBOX, VM};
 use crate::debian::{self, DebianError, Lock, Suite};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
@@ -30,15 +30,18 @@ pub(crate) enum Kind {
     Vm,
     /// Of the container image that people debug with.
     Toolbox,
+    /// The web server: what it adds to the toolbox's.
+    Nginx,
 }
 
 impl Kind {
-    /// `node`, `vm`, `toolbox`.
+    /// `node`, `vm`, `toolbox`, `nginx`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
             Self::Vm => "vm",
             Self::Toolbox => "toolbox",
+            Self::Nginx => "nginx",
         }
     }
 }
@@ -55,6 +58,7 @@ struct Locks {
     node: Lock,
     vm: Lock,
     toolbox: Lock,
+    nginx: Lock,
 }
 
 impl Base {
@@ -112,7 +116,13 @@ impl Base {
     /// the cache: it is verified on the way.
     async fn fetch(&self, options: &BuildOptions, report: Report<'_>) -> Result<(), DebianError> {
         let id = "debian/fetch";
-        let mut locks = vec![self.locks.node.clone(), self.locks.toolbox.clone()];
+        let Locks {
+            node,
+            toolbox,
+            nginx,
+            ..
+        } = &self.locks;
+        let mut locks = vec![node.clone(), toolbox.clone(), nginx.clone()];
         if options.vm {
             locks.push(self.locks.vm.clone());
         }
@@ -140,6 +150,7 @@ impl Base {
             Kind::Node => &self.locks.node,
             Kind::Vm => &self.locks.vm,
             Kind::Toolbox => &self.locks.toolbox,
+            Kind::Nginx => &self.locks.nginx,
         }
     }
 
@@ -148,15 +159,25 @@ impl Base {
         let mut hasher = Hasher::default();
         hasher.field(kind.name());
         hasher.field(self.of(kind).digest());
-        if kind == Kind::Vm {
-            hasher.field(self.of(Kind::Node).digest());
+        match kind {
+            Kind::Node | Kind::Toolbox => {}
+            Kind::Vm => hasher.field(self.of(Kind::Node).digest()),
+            Kind::Nginx => hasher.field(self.of(Kind::Toolbox).digest()),
         }
         hasher.finish()
     }
 
+    /// The version of a package in a root file system.
+    pub(crate) fn version(&self, kind: Kind, package: &str) -> &str {
+        let mut packages = self.of(kind).packages.iter();
+        packages
+            .find(|locked| locked.package == package)
+            .map_or("unknown", |locked| locked.version.as_str())
+    }
+
     /// Every package in the image, for its bill of materials.
     pub(crate) fn packages(&self, vm: bool) -> Vec<DebianPackage> {
-        let kinds = [Kind::Node, Kind::Vm, Kind::Toolbox];
+        let kinds = [Kind::Node, Kind::Vm, Kind::Toolbox, Kind::Nginx];
         let mut packages: Vec<_> = kinds
             .into_iter()
             .filter(|kind| vm || *kind != Kind::Vm)
@@ -178,13 +199,13 @@ impl Base {
         packages
     }
 
-    /// Builds a root file system in `root`; blocking. `node` is the unpacked base, needed for [`Kind::Vm`], which gives
-    /// only the difference to it.
-    pub(crate) fn build(&self, kind: Kind, root: &Path, node: Option<&Path>) -> Result<()> {
+    /// Builds a root file system in `root`; blocking. `lower` is the root file system that [`Kind::Vm`] and [`Kind::Nginx`]
+    /// give the difference to.
+    pub(crate) fn build(&self, kind: Kind, root: &Path, lower: Option<&Path>) -> Result<()> {
         let quiet = |_| {};
-        match node {
-            Some(node) => {
-                debian::rootfs::build_layer(self.of(kind), node, &self.cache, root, &quiet)?
+        match lower {
+            Some(lower) => {
+                debian::rootfs::build_layer(self.of(kind), lower, &self.cache, root, &quiet)?
             }
             None => debian::rootfs::build(self.of(kind), &self.cache, root, &quiet)?,
         }
@@ -208,11 +229,17 @@ async fn choose(
     let mut layered = debian::lock(suites, ARCHITECTURE, &[NODE, VM], cache, &tell)
         .await?
         .into_iter();
-    let mut alone = debian::lock(suites, ARCHITECTURE, &[TOOLBOX], cache, &tell)
+    let mut containers = debian::lock(suites, ARCHITECTURE, &[TOOLBOX, NGINX], cache, &tell)
         .await?
         .into_iter();
-    match (layered.next(), layered.next(), alone.next()) {
-        (Some(node), Some(vm), Some(toolbox)) => Ok(Locks { node, vm, toolbox }),
+    let mut both = || (layered.next(), containers.next());
+    match (both(), both()) {
+        ((Some(node), Some(toolbox)), (Some(vm), Some(nginx))) => Ok(Locks {
+            node,
+            vm,
+            toolbox,
+            nginx,
+        }),
         _ => unreachable!("there is one lock for each list"),
     }
 }
@@ -257,7 +284,7 @@ fn key(suites: &[Suite]) -> Digest {
             .iter()
             .for_each(|fingerprint| hasher.field(fingerprint));
     }
-    for list in [NODE, VM, TOOLBOX] {
+    for list in [NODE, VM, TOOLBOX, NGINX] {
         for word in list.wanted.iter().chain(list.excluded).chain(list.assumed) {
             hasher.field(word);
         }

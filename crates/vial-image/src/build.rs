@@ -155,22 +155,22 @@ impl Parts<'_> {
         Ok(layer)
     }
 
+    /// The layers of container images that Debian packages make.
     async fn toolbox(&self, base: &Base) -> Result<Toolbox> {
         let id = "debian/toolbox";
         self.started(id, "make the toolbox image");
         let cache = self.home.join("cache/toolbox");
-        let inputs = base.inputs(Kind::Toolbox);
-        if let Some(toolbox) = Toolbox::cached(&cache, &inputs) {
+        let inputs = Toolbox::inputs(base);
+        let (kept, key) = (cache.clone(), inputs.clone());
+        if let Some(toolbox) = blocking(move || Ok(Toolbox::cached(&kept, &key))).await? {
             self.finished(id, true);
             return Ok(toolbox);
         }
         let scratch = self.writer.scratch("toolbox-")?;
-        let root = scratch.path().join("root");
         let base = base.clone();
         let toolbox = blocking(move || {
-            base.build(Kind::Toolbox, &root, None)?;
             Toolbox::tidy(&cache, &inputs);
-            let made = Toolbox::make(&cache, &inputs, &root);
+            let made = Toolbox::make(&cache, &inputs, &base, scratch.path());
             drop(scratch);
             made
         })

@@ -65,6 +65,21 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Bytes that removing a tree frees: of files with other links none. What cannot be read counts as nothing.
+pub(crate) fn usage(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(metadata) = path.symlink_metadata() else {
+        return 0;
+    };
+    let own = if metadata.is_dir() || metadata.nlink() == 1 {
+        metadata.blocks() * 512
+    } else {
+        0
+    };
+    let children = std::fs::read_dir(path).into_iter().flatten().flatten();
+    own + children.map(|entry| usage(&entry.path())).sum::<u64>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

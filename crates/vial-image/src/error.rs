@@ -56,6 +56,18 @@ pub enum Error {
         /// `is missing`, `has 12 bytes instead of 40`, `has digest …`.
         reason: String,
     },
+    /// A file of an unpacked layer is not as its blob has it.
+    #[error("the layer `{title}` of node image `{reference}` is damaged: {}: {reason}", path.display())]
+    DamagedLayer {
+        /// Which image was looked at.
+        reference: String,
+        /// What the layer is for.
+        title: String,
+        /// Which file.
+        path: PathBuf,
+        /// `it is missing`, `its content differs`.
+        reason: String,
+    },
     /// A file of the store is not what it should be.
     #[error("{} is damaged", path.display())]
     DamagedFile {
@@ -155,7 +167,8 @@ impl Error {
             Self::NotFound { near, .. } => format!("there is {}; `vial node-image build` makes another", near.join(", ")),
             Self::BadReference { .. } => "write it as NAME:TAG, for example vial/node:v1.36.3".into(),
             Self::InUse { .. } => "`vial down` the clusters that use it first (`vial ls` lists them)".into(),
-            Self::DamagedBlob { reference, .. } => format!("`vial node-image rm {reference}` and build it again: `vial node-image build -t {reference}`; unchanged parts come from the cache"),
+            Self::DamagedBlob { reference, .. } => format!("build it again: `vial node-image build{}`, with the flags it was built with; only what is damaged is made anew", tag_flag(reference)),
+            Self::DamagedLayer { .. } => "the next `vial up` or `vial node-image build` unpacks it anew; `vial down` clusters that run from it".into(),
             Self::DamagedFile { .. } => "remove it and run `vial node-image build`".into(),
             Self::NoSpace { .. } => "free some space there, or set VIAL_HOME to a directory on another disk; `vial node-image rm` frees images that are not needed".into(),
             Self::UnsupportedKubernetes { supported, .. } => format!("supported: {}; another version can be built from your own binaries with --k8s-bin DIR", supported.join(", ")),
@@ -168,6 +181,15 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run it as root".into(),
             _ => return None,
         })
+    }
+}
+
+/// How a build is told the name of this image.
+fn tag_flag(reference: &str) -> String {
+    if reference.starts_with("sha256:") {
+        String::new()
+    } else {
+        format!(" -t {reference}")
     }
 }
 

@@ -35,7 +35,7 @@ mod sbom;
 mod store;
 
 pub use build::build;
-pub use components::{SUPPORTED, Supported, supported};
+pub use components::{SUPPORTED, Supported, build_extra, supported};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use image::{ComponentRecord, ImageSummary, Layer, NodeImage, Reference};

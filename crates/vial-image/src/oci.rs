@@ -82,6 +82,8 @@ pub(crate) struct RunConfig {
     pub(crate) user: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) working_dir: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) stop_signal: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: Map,
 }

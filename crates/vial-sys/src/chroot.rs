@@ -365,7 +365,7 @@ mod tests {
     /// A root that shows the host's programs and nothing else; `None` without privilege.
     fn root() -> Option<(tempfile::TempDir, Chroot)> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped, because making namespaces takes root");
+            vial_testing::skip("making namespaces takes root");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();

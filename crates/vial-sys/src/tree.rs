@@ -217,7 +217,7 @@ mod tests {
         let (dir, shm) = (tempfile::tempdir().unwrap(), Path::new("/dev/shm"));
         let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
         if device(shm).is_none() || device(shm) == device(dir.path()) {
-            return eprintln!("skipped, because there is no second file system");
+            return vial_testing::skip("there is no second file system");
         }
         let other = tempfile::tempdir_in(shm).unwrap();
         let source = sample(dir.path());

@@ -222,8 +222,7 @@ async fn the_environment_is_the_users() {
 #[tokio::test]
 async fn a_command_can_be_somebody_else() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped, because only root can become somebody else");
-        return;
+        return vial_testing::skip("only root can become somebody else");
     }
     let lab = Lab::new().await;
     for tty in [false, true] {

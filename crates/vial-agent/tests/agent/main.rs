@@ -1,9 +1,5 @@
 //! The agent as a process of its own, spoken to as the keeper and the command line do.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and says why it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod components;
 mod exec;

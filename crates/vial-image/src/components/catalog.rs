@@ -15,8 +15,13 @@ pub(crate) struct Module {
     pub(crate) files: &'static [(&'static str, &'static str)],
     /// The upstream Go module whose version is the component's; empty for vial's own.
     pub(crate) upstream: &'static str,
-    /// What is built from it.
+    /// What is built from it for every node image.
     pub(crate) programs: &'static [Program],
+    /// What is built from it only when somebody asks, and is in no node image.
+    pub(crate) extras: &'static [Program],
+    /// Files of the upstream module's source that container images need, by their path in it; they are kept beside the
+    /// programs, below [`ASSETS`].
+    pub(crate) assets: &'static [&'static str],
     /// Variables set at link time; `%V` is the version, `%v` the version without `v`, `%J` and `%N` its first two numbers.
     pub(crate) variables: &'static [(&'static str, &'static str)],
 }
@@ -31,6 +36,9 @@ pub(crate) struct Program {
     /// Its directory in the node; empty when it only goes into a container image or is a tool of the build.
     pub(crate) directory: &'static str,
 }
+
+/// Directory of a module's assets, beside its programs.
+pub(crate) const ASSETS: &str = "assets";
 
 const BIN: &str = "usr/local/bin";
 const CNI: &str = "opt/cni/bin";
@@ -68,8 +76,22 @@ const KUBERNETES_PROGRAMS: &[Program] = &[
     program("k8s.io/kubernetes/cmd/kubelet", "kubelet", BIN),
     program("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy", BIN),
     program("k8s.io/kubernetes/cmd/kubectl", "kubectl", BIN),
-    program("k8s.io/kubernetes/cmd/kubeadm", "kubeadm", BIN),
     program("k8s.io/kubernetes/test/images/agnhost", "agnhost", ""),
+    program("k8s.io/kubernetes/test/images/nonewprivs", "nnp", ""),
+    program("k8s.io/sample-apiserver", "sample-apiserver", ""),
+];
+
+/// vial has no use for it; whoever compares vial with kubeadm does.
+const KUBERNETES_EXTRAS: &[Program] = &[program("k8s.io/kubernetes/cmd/kubeadm", "kubeadm", BIN)];
+
+/// What upstream's Dockerfiles of these images copy (`test/images/agnhost`, `kitten`, `nautilus`).
+const KUBERNETES_ASSETS: &[&str] = &[
+    "test/images/agnhost/porter/localhost.crt",
+    "test/images/agnhost/porter/localhost.key",
+    "test/images/kitten/html/data.json",
+    "test/images/kitten/html/kitten.jpg",
+    "test/images/nautilus/html/data.json",
+    "test/images/nautilus/html/nautilus.jpg",
 ];
 
 /// What upstream's `hack/lib/version.sh` sets.
@@ -91,32 +113,75 @@ const KUBERNETES_VARIABLES: &[(&str, &str)] = &[
 pub struct Supported {
     /// `v1.36.3`.
     pub version: &'static str,
-    /// Tags under which this version's e2e tests look for agnhost (`test/utils/image/manifest.go`).
-    pub(crate) agnhost: &'static [&'static str],
+    /// What this version's e2e tests call the images that they run (`test/utils/image/manifest.go`).
+    pub(crate) test_images: TestImages,
     pub(crate) module: Module,
+}
+
+/// Images that Kubernetes' conformance tests run, as they name them, without the registry; where there are two, both
+/// are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TestImages {
+    pub(crate) agnhost: &'static [&'static str],
+    pub(crate) busybox: &'static str,
+    pub(crate) dns: &'static str,
+    /// Not below `e2e-test-images`.
+    pub(crate) etcd: &'static str,
+    pub(crate) kitten: &'static str,
+    pub(crate) nautilus: &'static str,
+    pub(crate) nginx: &'static [&'static str],
+    pub(crate) nonewprivs: &'static str,
+    pub(crate) nonroot: &'static str,
+    pub(crate) sample_apiserver: &'static str,
 }
 
 /// Kubernetes versions that vial has components for, newest first.
 pub const SUPPORTED: &[Supported] = &[
     Supported {
         version: "v1.36.3",
-        agnhost: &["2.63.0", "2.55"],
+        test_images: TestImages {
+            agnhost: &["agnhost:2.63.0", "agnhost:2.55"],
+            busybox: "busybox:1.37.0-1",
+            dns: "glibc-dns-testing:2.0.0",
+            etcd: "etcd:3.6.8-0",
+            kitten: "kitten:1.8",
+            nautilus: "nautilus:1.8",
+            nginx: &["nginx:1.15-4", "nginx:1.27-0"],
+            nonewprivs: "nonewprivs:1.4",
+            nonroot: "nonroot:1.5",
+            sample_apiserver: "sample-apiserver:1.29.2",
+        },
         module: Module {
             name: "kubernetes-1.36",
             files: files!("kubernetes-1.36": "go.mod", "go.sum"),
             upstream: "k8s.io/kubernetes",
             programs: KUBERNETES_PROGRAMS,
+            extras: KUBERNETES_EXTRAS,
+            assets: KUBERNETES_ASSETS,
             variables: KUBERNETES_VARIABLES,
         },
     },
     Supported {
         version: "v1.35.4",
-        agnhost: &["2.59", "2.55"],
+        test_images: TestImages {
+            agnhost: &["agnhost:2.59", "agnhost:2.55"],
+            busybox: "busybox:1.37.0-1",
+            dns: "jessie-dnsutils:1.7",
+            etcd: "etcd:3.6.6-0",
+            kitten: "kitten:1.7",
+            nautilus: "nautilus:1.7",
+            nginx: &["nginx:1.14-4", "nginx:1.15-4"],
+            nonewprivs: "nonewprivs:1.3",
+            nonroot: "nonroot:1.4",
+            sample_apiserver: "sample-apiserver:1.29.2",
+        },
         module: Module {
             name: "kubernetes-1.35",
             files: files!("kubernetes-1.35": "go.mod", "go.sum"),
             upstream: "k8s.io/kubernetes",
             programs: KUBERNETES_PROGRAMS,
+            extras: KUBERNETES_EXTRAS,
+            assets: KUBERNETES_ASSETS,
             variables: KUBERNETES_VARIABLES,
         },
     },
@@ -169,6 +234,8 @@ pub(crate) const OTHERS: &[Module] = &[
             program("go.etcd.io/etcd/server/v3", "etcd", BIN),
             program("go.etcd.io/etcd/etcdctl/v3", "etcdctl", BIN),
         ],
+        extras: &[],
+        assets: &[],
         variables: &[("go.etcd.io/etcd/api/v3/version.GitSHA", "module")],
     },
     Module {
@@ -188,6 +255,8 @@ pub(crate) const OTHERS: &[Module] = &[
             ),
             program("github.com/containerd/containerd/v2/cmd/ctr", "ctr", BIN),
         ],
+        extras: &[],
+        assets: &[],
         variables: &[("github.com/containerd/containerd/v2/version.Version", "%V")],
     },
     Module {
@@ -261,6 +330,8 @@ pub(crate) const OTHERS: &[Module] = &[
                 CNI,
             ),
         ],
+        extras: &[],
+        assets: &[],
         variables: &[(
             "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion",
             "%V",
@@ -271,6 +342,8 @@ pub(crate) const OTHERS: &[Module] = &[
         files: files!("coredns": "go.mod", "go.sum", "main.go"),
         upstream: "github.com/coredns/coredns",
         programs: &[program(".", "coredns", "")],
+        extras: &[],
+        assets: &[],
         variables: &[("github.com/coredns/coredns/coremain.GitCommit", "module")],
     },
     Module {
@@ -282,6 +355,8 @@ pub(crate) const OTHERS: &[Module] = &[
             "registry",
             BIN,
         )],
+        extras: &[],
+        assets: &[],
         variables: &[(
             "github.com/distribution/distribution/v3/version.version",
             "%V",
@@ -296,6 +371,8 @@ pub(crate) const OTHERS: &[Module] = &[
             "local-path-provisioner",
             BIN,
         )],
+        extras: &[],
+        assets: &[],
         variables: &[("main.VERSION", "%V")],
     },
     Module {
@@ -303,6 +380,8 @@ pub(crate) const OTHERS: &[Module] = &[
         files: files!("pause": "go.mod", "main.go"),
         upstream: "",
         programs: &[program(".", "pause", "")],
+        extras: &[],
+        assets: &[],
         variables: &[],
     },
     Module {
@@ -310,6 +389,8 @@ pub(crate) const OTHERS: &[Module] = &[
         files: files!("image-root": "go.mod", "go.sum", "main.go", "rewrite.go"),
         upstream: "",
         programs: &[program(".", "image-root", "")],
+        extras: &[],
+        assets: &[],
         variables: &[],
     },
 ];
@@ -367,6 +448,9 @@ impl Module {
             hasher.field(program.package);
             hasher.field(program.name);
         }
+        for asset in self.assets {
+            hasher.field(asset);
+        }
         hasher.field(self.linker_flags());
     }
 }
@@ -406,6 +490,7 @@ mod tests {
             let programs: std::collections::BTreeSet<_> = module
                 .programs
                 .iter()
+                .chain(module.extras)
                 .map(|p| p.package)
                 .filter(|p| *p != ".")
                 .collect();

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::catalog::{Module, Program};
+use super::catalog::{ASSETS, Module, Program};
 use super::{Built, Found};
 use crate::digest::Hasher;
 use crate::disk;
@@ -49,27 +49,32 @@ impl Go {
 
     /// Builds all programs of a module, or takes them from the cache.
     pub(crate) async fn build(&self, module: &Module, report: Report<'_>) -> Result<Vec<Built>> {
-        self.build_some(module, &module.programs.iter().collect::<Vec<_>>(), report)
-            .await
+        let all: Vec<_> = module.programs.iter().collect();
+        self.build_some(module, &all, report).await
     }
 
-    /// Builds one program of a module.
-    pub(crate) async fn build_only(
+    /// Builds those programs of a module that go into container images only.
+    pub(crate) async fn build_for_images(
         &self,
         module: &Module,
-        name: &str,
         report: Report<'_>,
     ) -> Result<Vec<Built>> {
-        self.build_some(
-            module,
-            &module
-                .programs
-                .iter()
-                .filter(|program| program.name == name)
-                .collect::<Vec<_>>(),
-            report,
-        )
-        .await
+        let some: Vec<_> = module
+            .programs
+            .iter()
+            .filter(|program| program.directory.is_empty())
+            .collect();
+        self.build_some(module, &some, report).await
+    }
+
+    /// Builds a program that no node image has.
+    pub(crate) async fn build_extra(
+        &self,
+        module: &Module,
+        extra: &Program,
+        report: Report<'_>,
+    ) -> Result<Vec<Built>> {
+        self.build_some(module, &[extra], report).await
     }
 
     async fn build_some(
@@ -78,23 +83,16 @@ impl Go {
         programs: &[&Program],
         report: Report<'_>,
     ) -> Result<Vec<Built>> {
-        let whole = programs.len() == module.programs.len();
-        let id = if whole {
-            format!("go/{}", module.name)
-        } else {
-            format!(
-                "go/{}/{}",
-                module.name,
-                programs.first().map_or("", |p| p.name)
-            )
-        };
+        let mut id = format!("go/{}", module.name);
+        let mut title = format!("build {} {}", module.name, module.version());
+        if programs.len() != module.programs.len() {
+            let names: Vec<_> = programs.iter().map(|program| program.name).collect();
+            id = format!("{id}/{}", names.join(","));
+            title = format!("build {} {}", names.join(", "), module.version());
+        }
         report(Progress::Started {
             id: id.clone(),
-            title: format!(
-                "build {} {} from its Go module",
-                module.name,
-                module.version()
-            ),
+            title: format!("{title} from its Go module"),
         });
         let directory = self.cache.join("bin").join(self.key(module, programs));
         let cached = directory.is_dir();
@@ -151,7 +149,7 @@ impl Go {
             .tempdir_in(&self.cache)
             .at("create a directory in", &self.cache)?;
         let flags = module.linker_flags();
-        let mut command = Command::new("go");
+        let mut command = command(&source);
         command
             .args([
                 "build",
@@ -163,30 +161,8 @@ impl Go {
                 "-o",
             ])
             .arg(format!("{}/", aside.path().display()))
-            .args(programs.iter().map(|program| program.package))
-            .current_dir(&source)
-            .envs([
-                ("CGO_ENABLED", "0"),
-                ("GOOS", "linux"),
-                ("GOARCH", "amd64"),
-                ("GOWORK", "off"),
-                ("GOFLAGS", ""),
-                ("GOTOOLCHAIN", "local"),
-            ])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = command.output().await.map_err(|source| Error::NoProgram {
-            program: "go".into(),
-            source,
-        })?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            return Err(Error::Program {
-                program: format!("go build of {}", module.name),
-                status: output.status.to_string(),
-                output: last_lines(&text, 15),
-            });
-        }
+            .args(programs.iter().map(|program| program.package));
+        run(command, || format!("go build of {}", module.name)).await?;
         for program in programs {
             let built = aside.path().join(output_name(module, program));
             let wanted = aside.path().join(program.name);
@@ -194,6 +170,7 @@ impl Go {
                 std::fs::rename(&built, &wanted).at("rename", &built)?;
             }
         }
+        copy_assets(module, &source, &aside.path().join(ASSETS)).await?;
         let aside = aside.keep();
         std::fs::set_permissions(&aside, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .at("set the mode of", &aside)?;
@@ -203,6 +180,58 @@ impl Go {
             result => result.at("rename to", directory),
         }
     }
+}
+
+/// `go` in a module's directory, so that nothing of the machine but Go itself decides what it does.
+fn command(source: &Path) -> Command {
+    let mut command = Command::new("go");
+    command
+        .current_dir(source)
+        .envs([
+            ("CGO_ENABLED", "0"),
+            ("GOOS", "linux"),
+            ("GOARCH", "amd64"),
+            ("GOWORK", "off"),
+            ("GOFLAGS", ""),
+            ("GOTOOLCHAIN", "local"),
+        ])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs `go` and returns what it printed; `title` names it when it fails.
+async fn run(mut command: Command, title: impl FnOnce() -> String) -> Result<String> {
+    let output = command.output().await.map_err(|source| Error::NoProgram {
+        program: "go".into(),
+        source,
+    })?;
+    if !output.status.success() {
+        return Err(Error::Program {
+            program: title(),
+            status: output.status.to_string(),
+            output: last_lines(&String::from_utf8_lossy(&output.stderr), 15),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Copies a module's assets out of its upstream's source, which `go build` has verified against go.sum.
+async fn copy_assets(module: &Module, source: &Path, target: &Path) -> Result<()> {
+    if module.assets.is_empty() {
+        return Ok(());
+    }
+    let mut list = command(source);
+    list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}"])
+        .arg(module.upstream);
+    let upstream = run(list, || format!("go list of {}", module.upstream)).await?;
+    let upstream = Path::new(upstream.trim());
+    for asset in module.assets {
+        let (from, to) = (upstream.join(asset), target.join(asset));
+        let bytes = disk::read(&from)?;
+        disk::write_atomically(&to, &bytes)?;
+    }
+    Ok(())
 }
 
 /// Removes what a killed build was writing; the store's lock keeps others away.
@@ -261,7 +290,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let go = Go::find(home.path()).await.unwrap();
         if go.version.is_none() {
-            return eprintln!("skipped, because there is no go");
+            return vial_testing::skip("there is no go");
         }
         // What a killed build left is not taken for a result.
         let leftover = home.path().join("cache/components/.tmp-x");

@@ -11,7 +11,7 @@ mod release;
 
 use std::path::PathBuf;
 
-pub(crate) use catalog::{Module, OTHERS, nearest};
+pub(crate) use catalog::{Module, OTHERS, TestImages, nearest};
 pub use catalog::{SUPPORTED, Supported, supported};
 pub(crate) use go::Go;
 
@@ -88,8 +88,8 @@ impl Built {
 pub(crate) struct Programs {
     /// `v1.36.3`.
     pub(crate) kubernetes: String,
-    /// Tags for the agnhost image.
-    pub(crate) agnhost_tags: &'static [&'static str],
+    /// What its e2e tests call the images that they run.
+    pub(crate) test_images: TestImages,
     /// In the order of their layers.
     pub(crate) all: Vec<Built>,
 }
@@ -106,6 +106,41 @@ impl Programs {
                 reason: "there is no such program".into(),
             })
     }
+
+    /// A file of Kubernetes' own source, by its path there.
+    pub(crate) fn asset(&self, path: &str) -> Result<PathBuf> {
+        // agnhost always comes from its Go module, and the assets with it.
+        Ok(self
+            .get("agnhost")?
+            .file
+            .with_file_name(catalog::ASSETS)
+            .join(path))
+    }
+}
+
+/// Builds a program of Kubernetes that no node image has, such as `kubeadm`, from its Go module, and returns the file,
+/// which stays in the cache below `home`.
+///
+/// # Errors
+/// When vial does not know the version or the program, or Go cannot build it.
+pub async fn build_extra(
+    home: &std::path::Path,
+    kubernetes: &str,
+    name: &str,
+    report: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<PathBuf> {
+    let module = &supported(kubernetes)?.module;
+    let unknown = || Error::Component {
+        component: name.into(),
+        origin: module.name.into(),
+        reason: "there is no such program".into(),
+    };
+    let extra = module.extras.iter().find(|extra| extra.name == name);
+    let built = Go::find(home)
+        .await?
+        .build_extra(module, extra.ok_or_else(unknown)?, report)
+        .await?;
+    Ok(built.into_iter().next().ok_or_else(unknown)?.file)
 }
 
 /// The Kubernetes version that a build with these options will have; checks the options on the way.
@@ -156,16 +191,16 @@ pub(crate) async fn gather(
         }
         Source::Go | Source::Auto => go.build(&near.module, report).await?,
     };
-    // agnhost is on no release site, and rarely in a developer's build.
-    if !all.iter().any(|built| built.record.name == "agnhost") {
-        all.extend(go.build_only(&near.module, "agnhost", report).await?);
+    // What only goes into container images is on no release site, and rarely in a developer's build.
+    if matches!(source, Source::Dir | Source::Release) {
+        all.extend(go.build_for_images(&near.module, report).await?);
     }
     for module in OTHERS {
         all.extend(go.build(module, report).await?);
     }
     Ok(Programs {
         kubernetes: version,
-        agnhost_tags: near.agnhost,
+        test_images: near.test_images,
         all,
     })
 }

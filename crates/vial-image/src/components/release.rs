@@ -253,7 +253,7 @@ mod tests {
     async fn fetches_what_matches() {
         let home = tempfile::tempdir().unwrap();
         let built = fetch_from(release(), home.path()).await.unwrap();
-        assert_eq!(built.len(), 7);
+        assert_eq!(built.len(), 6);
         assert_eq!(
             std::fs::read(&built[0].file).unwrap(),
             b"program kube-apiserver"

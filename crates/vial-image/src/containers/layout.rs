@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::Toolbox;
+use super::images::Image;
+use super::toolbox::Kept;
 use crate::digest::Digest;
 use crate::error::{IoContext, Result};
 use crate::image::ComponentRecord;
 use crate::layer::{self, Compressed, LayerTar};
-use crate::oci::{
-    self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs, RunConfig,
-};
+use crate::oci::{self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs};
 use crate::store::descriptor;
 
 /// How containerd and `image-root` name an image in an index.
@@ -56,31 +55,20 @@ impl Layout {
         Ok(compressed)
     }
 
-    pub(super) fn existing(&self, toolbox: &Toolbox) -> Result<Compressed> {
-        let to = self.blob_path(&toolbox.digest);
-        if fs::hard_link(&toolbox.file, &to).is_err() {
-            fs::copy(&toolbox.file, &to).at("copy", &toolbox.file)?;
+    pub(super) fn existing(&self, kept: &Kept) -> Result<Compressed> {
+        let to = self.blob_path(&kept.compressed.digest);
+        if fs::hard_link(&kept.file, &to).is_err() {
+            fs::copy(&kept.file, &to).at("copy", &kept.file)?;
         }
-        Ok(Compressed {
-            digest: toolbox.digest.clone(),
-            diff_id: toolbox.diff_id.clone(),
-            size: toolbox.size,
-        })
+        Ok(kept.compressed.clone())
     }
 
-    pub(super) fn image(
-        &mut self,
-        names: &[&str],
-        run: RunConfig,
-        layers: &[Compressed],
-        version: &str,
-        source: &str,
-    ) -> Result<()> {
+    pub(super) fn image(&mut self, image: &Image, layers: &[Compressed]) -> Result<()> {
         let config = oci::to_bytes(&ImageConfig {
             created: CREATED.into(),
             architecture: "amd64".into(),
             os: "linux".into(),
-            config: run,
+            config: image.run.clone(),
             rootfs: RootFs {
                 kind: "layers".into(),
                 diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
@@ -109,16 +97,16 @@ impl Layout {
             annotations: Map::new(),
         });
         let manifest = self.blob(oci::MANIFEST, &manifest)?;
-        for &name in names {
-            let annotations = Map::from([(IMAGE_NAME.into(), name.into())]);
+        for name in &image.names {
+            let annotations = Map::from([(IMAGE_NAME.into(), name.clone())]);
             self.index.manifests.push(Descriptor {
                 annotations,
                 ..manifest.clone()
             });
             self.records.push(ComponentRecord {
-                name: name.into(),
-                version: version.into(),
-                source: source.into(),
+                name: name.clone(),
+                version: image.version.clone(),
+                source: image.source.clone(),
                 sha256: manifest.digest.hex().into(),
                 path: None,
                 modules: Vec::new(),
@@ -140,8 +128,19 @@ impl Layout {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::oci::RunConfig;
+
+    pub(in super::super) fn image(names: &[&str]) -> Image {
+        Image {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            run: RunConfig::default(),
+            layers: Vec::new(),
+            version: "v1".into(),
+            source: "test".into(),
+        }
+    }
 
     #[test]
     fn a_layout_names_one_manifest_by_all_its_tags() {
@@ -150,15 +149,7 @@ mod tests {
         let layer = layout
             .layer(|tar| tar.file("f", 0o644, 1, &b"x"[..]))
             .unwrap();
-        layout
-            .image(
-                &["a:1", "b:2"],
-                RunConfig::default(),
-                &[layer],
-                "v1",
-                "test",
-            )
-            .unwrap();
+        layout.image(&image(&["a:1", "b:2"]), &[layer]).unwrap();
         let records = layout.finish().unwrap();
         assert_eq!(
             records

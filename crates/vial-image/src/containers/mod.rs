@@ -3,6 +3,7 @@
 //! The images are written as an OCI layout; `components/image-root` turns it into what containerd would have made
 //! of it, and that directory becomes one layer of the node image.
 
+mod images;
 mod layout;
 mod toolbox;
 
@@ -11,6 +12,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
+use images::{Image, Part};
 use layout::Layout;
 pub(crate) use toolbox::Toolbox;
 
@@ -19,28 +21,12 @@ use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::image::{CONTAINERD_ROOT, ComponentRecord};
-use crate::layer::{EPOCH, LayerTar, TarWriter};
-use crate::oci::{self, RunConfig};
+use crate::layer::{Compressed, EPOCH, LayerTar, TarWriter};
+use crate::oci;
 use crate::store::{LayerBlob, Writer};
 
 /// Increase when this file makes something else of the same inputs.
-const VERSION: &str = "1";
-/// Tags of pause: the defaults of containerd 2.4 and kubelet 1.36, of kubelet 1.35, and vial's own.
-const PAUSE: [&str; 3] = [
-    "registry.k8s.io/pause:3.10.2",
-    "registry.k8s.io/pause:3.10.1",
-    "docker.io/vial/pause:1",
-];
-/// Tags of the toolbox. The kubelet asks a registry for `latest` unless told `imagePullPolicy: IfNotPresent`; the
-/// other tag it takes as it is.
-const TOOLBOX: [&str; 2] = ["docker.io/vial/toolbox:latest", "docker.io/vial/toolbox:1"];
-/// What Kubernetes' e2e tests call busybox: the toolbox has a shell and all they run in it.
-const BUSYBOX: [&str; 2] = [
-    "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
-    "registry.k8s.io/e2e-test-images/busybox:1.36.1-1",
-];
-
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const VERSION: &str = "2";
 
 /// What goes into the layer.
 pub(crate) struct Containers<'a> {
@@ -51,29 +37,42 @@ pub(crate) struct Containers<'a> {
 }
 
 impl Containers<'_> {
-    /// Digest of all that decides the layer.
-    fn inputs(&self) -> Result<Digest> {
+    fn plan(&self) -> Result<Vec<Image>> {
+        images::plan(self.programs, self.toolbox, self.suite)
+    }
+
+    /// Digest of all that decides the layer. Assets come with agnhost's module and need no digest of their own.
+    fn inputs(&self, plan: &[Image]) -> Result<Digest> {
         let mut hasher = Hasher::default();
         hasher.field(VERSION);
-        hasher.field(self.toolbox.digest.as_str());
-        for name in ["pause", "coredns", "agnhost", "image-root"] {
+        hasher.field(oci::to_bytes(&plan));
+        let Toolbox {
+            toolbox,
+            nginx,
+            busybox,
+        } = self.toolbox;
+        for kept in [toolbox, nginx, busybox] {
+            hasher.field(kept.compressed.digest.as_str());
+        }
+        for name in [
+            "pause",
+            "coredns",
+            "agnhost",
+            "nnp",
+            "sample-apiserver",
+            "etcd",
+            "etcdctl",
+            "image-root",
+        ] {
             hasher.field(&self.programs.get(name)?.record.sha256);
         }
-        for tag in PAUSE
-            .iter()
-            .chain(&TOOLBOX)
-            .chain(&BUSYBOX)
-            .chain(self.programs.agnhost_tags)
-        {
-            hasher.field(tag);
-        }
-        hasher.field(&self.programs.get("coredns")?.record.version);
         Ok(hasher.finish())
     }
 
     /// The layer, from the cache (`true`) or made now, and what is in it.
     pub(crate) fn layer(&self, writer: &Writer) -> Result<(LayerBlob, Vec<ComponentRecord>, bool)> {
-        let inputs = self.inputs()?;
+        let plan = self.plan()?;
+        let inputs = self.inputs(&plan)?;
         let title = "container images";
         let records = |blob: &LayerBlob| -> Result<Vec<ComponentRecord>> {
             let path = writer
@@ -90,7 +89,7 @@ impl Containers<'_> {
             return Ok((blob, records, true));
         }
         let scratch = writer.scratch("containers-")?;
-        let made = self.write_layout(&scratch.path().join("layout"))?;
+        let made = self.write_layout(&plan, &scratch.path().join("layout"))?;
         let root = scratch.path().join("root");
         self.image_root(&scratch.path().join("layout"), &root)?;
         let list = oci::to_bytes(&made);
@@ -132,110 +131,111 @@ impl Containers<'_> {
         Ok(())
     }
 
-    /// Writes all images as an OCI layout.
-    fn write_layout(&self, root: &Path) -> Result<Vec<ComponentRecord>> {
+    /// Writes all images as an OCI layout, each layer once.
+    fn write_layout(&self, plan: &[Image], root: &Path) -> Result<Vec<ComponentRecord>> {
         let mut layout = Layout::new(root)?;
-        let run = |entrypoint: &[&str], cmd: &[&str]| RunConfig {
-            env: vec![PATH.into()],
-            entrypoint: entrypoint.iter().map(|&word| word.into()).collect(),
-            cmd: cmd.iter().map(|&word| word.into()).collect(),
-            working_dir: "/".into(),
-            ..RunConfig::default()
-        };
-        let source = format!("debian {}", self.suite);
-
-        let pause = self.programs.get("pause")?;
-        let layer = layout.layer(|tar| add(tar, "pause", pause))?;
-        // As upstream's: nobody.
-        let config = RunConfig {
-            user: "65535:65535".into(),
-            ..run(&["/pause"], &[])
-        };
-        layout.image(&PAUSE, config, &[layer], &pause.record.version, "vial")?;
-
-        let coredns = self.programs.get("coredns")?;
-        let layer = layout.layer(|tar| add(tar, "coredns", coredns))?;
-        let tag = format!("registry.k8s.io/coredns/coredns:{}", coredns.record.version);
-        layout.image(
-            &[&tag],
-            run(&["/coredns"], &[]),
-            &[layer],
-            &coredns.record.version,
-            &coredns.record.source,
-        )?;
-
-        let toolbox = layout.existing(self.toolbox)?;
-        layout.image(
-            &TOOLBOX,
-            run(&[], &["/bin/bash"]),
-            std::slice::from_ref(&toolbox),
-            "1",
-            &source,
-        )?;
-        layout.image(
-            &BUSYBOX,
-            run(&[], &["sh"]),
-            std::slice::from_ref(&toolbox),
-            "1",
-            &source,
-        )?;
-
-        let agnhost = self.programs.get("agnhost")?;
-        let accounts = self.toolbox.read(&["etc/passwd", "etc/group"])?;
-        let layer = layout.layer(|tar| agnhost_layer(tar, agnhost, coredns, &accounts))?;
-        let tags: Vec<_> = self
-            .programs
-            .agnhost_tags
-            .iter()
-            .map(|tag| format!("registry.k8s.io/e2e-test-images/agnhost:{tag}"))
-            .collect();
-        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-        layout.image(
-            &tags,
-            run(&["/agnhost"], &["pause"]),
-            &[toolbox, layer],
-            &agnhost.record.version,
-            &agnhost.record.source,
-        )?;
+        let mut made: BTreeMap<Part, Compressed> = BTreeMap::new();
+        for image in plan {
+            for &part in &image.layers {
+                if !made.contains_key(&part) {
+                    made.insert(part, self.part(&layout, part)?);
+                }
+            }
+            let layers: Vec<_> = image.layers.iter().map(|part| made[part].clone()).collect();
+            layout.image(image, &layers)?;
+        }
         layout.finish()
+    }
+
+    fn part(&self, layout: &Layout, part: Part) -> Result<Compressed> {
+        let program = |name: &'static str| self.programs.get(name);
+        match part {
+            Part::Toolbox => layout.existing(&self.toolbox.toolbox),
+            Part::Nginx => layout.existing(&self.toolbox.nginx),
+            Part::Busybox => layout.existing(&self.toolbox.busybox),
+            Part::Pause => layout.layer(|tar| add(tar, "pause", program("pause")?)),
+            Part::Coredns => layout.layer(|tar| add(tar, "coredns", program("coredns")?)),
+            Part::SampleApiserver => {
+                let name = "sample-apiserver";
+                layout.layer(|tar| add(tar, name, program(name)?))
+            }
+            Part::Etcd => layout.layer(|tar| {
+                tar.parents("usr/local/bin/x")?;
+                add(tar, "usr/local/bin/etcd", program("etcd")?)?;
+                add(tar, "usr/local/bin/etcdctl", program("etcdctl")?)
+            }),
+            Part::Nonewprivs => layout.layer(|tar| {
+                tar.parents("usr/local/bin/x")?;
+                add_mode(tar, "usr/local/bin/nnp", program("nnp")?, 0o6755)
+            }),
+            Part::Agnhost => layout.layer(|tar| self.agnhost(tar)),
+            Part::Kitten => layout.layer(|tar| self.html(tar, "kitten")),
+            Part::Nautilus => layout.layer(|tar| self.html(tar, "nautilus")),
+        }
+    }
+
+    /// What upstream's `test/images/agnhost/Dockerfile` adds to its base, but for coredns and the images of its registry.
+    fn agnhost(&self, tar: &mut LayerTar<'_, '_>) -> Result<()> {
+        let accounts = self.toolbox.read(&["etc/passwd", "etc/group"])?;
+        add(tar, "agnhost", self.programs.get("agnhost")?)?;
+        tar.symlink("agnhost-2", "agnhost")?;
+        tar.directory("etc")?;
+        let mut append = |path: &str, lines: &str| {
+            let text = format!(
+                "{}{lines}",
+                accounts
+                    .get(path)
+                    .map_or("root:x:0:0:root:/root:/bin/sh\n", String::as_str)
+            );
+            tar.file(path, 0o644, text.len() as u64, text.as_bytes())
+        };
+        append(
+            "etc/group",
+            "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n",
+        )?;
+        append(
+            "etc/passwd",
+            "user-defined-in-image:x:1000:1000:Linux User:/home/user-defined-in-image:/bin/sh\n",
+        )?;
+        for name in ["localhost.crt", "localhost.key"] {
+            self.asset(tar, &format!("agnhost/porter/{name}"), name)?;
+        }
+        // What its upstream base, alpine, has of busybox, where the toolbox has no program of that name.
+        tar.parents("usr/bin/x")?;
+        for name in ["hexdump", "wget"] {
+            tar.symlink(format!("usr/bin/{name}"), "busybox")?;
+        }
+        tar.directory("uploads")
+    }
+
+    /// What upstream's Dockerfiles of `kitten` and `nautilus` add to agnhost.
+    fn html(&self, tar: &mut LayerTar<'_, '_>, animal: &str) -> Result<()> {
+        for name in ["data.json".to_owned(), format!("{animal}.jpg")] {
+            self.asset(tar, &format!("{animal}/html/{name}"), &name)?;
+        }
+        Ok(())
+    }
+
+    /// A file of Kubernetes' `test/images`.
+    fn asset(&self, tar: &mut LayerTar<'_, '_>, from: &str, to: &str) -> Result<()> {
+        let bytes = disk::read(&self.programs.asset(&format!("test/images/{from}"))?)?;
+        tar.file(to, 0o644, bytes.len() as u64, &bytes[..])
     }
 }
 
 fn add<W: std::io::Write>(tar: &mut TarWriter<W>, path: &str, built: &Built) -> Result<()> {
-    let file = File::open(&built.file).at("open", &built.file)?;
-    let size = file.metadata().at("read", &built.file)?.len();
-    tar.file(path, 0o755, size, file)
+    add_mode(tar, path, built, 0o755)
 }
 
-/// What upstream's `test/images/agnhost/Dockerfile` adds to its base.
-fn agnhost_layer(
-    tar: &mut LayerTar<'_, '_>,
-    agnhost: &Built,
-    coredns: &Built,
-    accounts: &BTreeMap<String, String>,
+fn add_mode<W: std::io::Write>(
+    tar: &mut TarWriter<W>,
+    path: &str,
+    built: &Built,
+    mode: u32,
 ) -> Result<()> {
-    add(tar, "agnhost", agnhost)?;
-    tar.symlink("agnhost-2", "agnhost")?;
-    add(tar, "coredns", coredns)?;
-    tar.directory("etc")?;
-    let mut append = |path: &str, lines: &str| {
-        let text = format!(
-            "{}{lines}",
-            accounts
-                .get(path)
-                .map_or("root:x:0:0:root:/root:/bin/sh\n", String::as_str)
-        );
-        tar.file(path, 0o644, text.len() as u64, text.as_bytes())
-    };
-    append(
-        "etc/group",
-        "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n",
-    )?;
-    append(
-        "etc/passwd",
-        "user-defined-in-image:x:1000:1000:Linux User:/home/user-defined-in-image:/bin/sh\n",
-    )?;
-    tar.directory("uploads")
+    let file = File::open(&built.file).at("open", &built.file)?;
+    let size = file.metadata().at("read", &built.file)?.len();
+    tar.file(path, mode, size, file)
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
             .find(|module| module.name == "image-root")
             .unwrap();
         let built = match go.build(module, &|_| {}).await {
-            Err(Error::NoProgram { .. }) => return eprintln!("skipped, because there is no go"),
+            Err(Error::NoProgram { .. }) => return vial_testing::skip("there is no go"),
             built => built.unwrap(),
         };
         let mut layout = Layout::new(&home.path().join("layout")).unwrap();
@@ -270,15 +270,15 @@ mod tests {
         };
         let layers = [make("one"), make("two")];
         layout
-            .image(&["a:1", "b:2"], RunConfig::default(), &layers, "v1", "test")
+            .image(&layout::tests::image(&["a:1", "b:2"]), &layers)
             .unwrap();
         layout
-            .image(&["c:3"], RunConfig::default(), &layers[..1], "v1", "test")
+            .image(&layout::tests::image(&["c:3"]), &layers[..1])
             .unwrap();
         layout.finish().unwrap();
         let programs = Programs {
             kubernetes: String::new(),
-            agnhost_tags: &[],
+            test_images: crate::components::SUPPORTED[0].test_images,
             all: built,
         };
         let toolbox = super::toolbox::tests::toolbox(home.path(), &Digest::of(b"inputs"));

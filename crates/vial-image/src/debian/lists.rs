@@ -98,8 +98,18 @@ pub const TOOLBOX: PackageList = PackageList {
         "bind9-dnsutils",
         "netcat-openbsd",
         "tcpdump",
+        "iperf",
         "iperf3",
+        "busybox-static",
     ],
+    excluded: NODE.excluded,
+    assumed: &[],
+};
+
+/// On top of [`TOOLBOX`]: the web server that Kubernetes' tests run.
+pub const NGINX: PackageList = PackageList {
+    name: "nginx",
+    wanted: &["nginx"],
     excluded: NODE.excluded,
     assumed: &[],
 };

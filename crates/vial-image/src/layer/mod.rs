@@ -1,5 +1,6 @@
 //! Layers: deterministic archives out, directories for overlayfs in.
 
+mod compare;
 mod unpack;
 mod write;
 
@@ -7,6 +8,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+pub(crate) use compare::{Difference, compare};
 pub(crate) use unpack::unpack;
 pub(crate) use write::{EPOCH, TarWriter};
 
@@ -24,7 +28,7 @@ pub(crate) type LayerTar<'a, 'f> =
     TarWriter<HashingWriter<zstd::Encoder<'a, HashingWriter<BufWriter<&'f File>>>>>;
 
 /// A layer's archive, written and compressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Compressed {
     /// Of the file.
     pub(crate) digest: Digest,

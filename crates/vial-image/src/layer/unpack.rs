@@ -89,7 +89,7 @@ pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<()
 }
 
 /// The entry's name relative to the target; `None` when it has a part that is not a plain name.
-fn safe_name<R: Read>(entry: &Entry<'_, R>) -> Option<PathBuf> {
+pub(super) fn safe_name<R: Read>(entry: &Entry<'_, R>) -> Option<PathBuf> {
     let path = entry.path().ok()?;
     let mut name = PathBuf::new();
     for part in path.components() {
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn whiteouts_become_those_of_overlayfs() {
         if !rustix::process::geteuid().is_root() {
-            return eprintln!("skipped, because device files need root");
+            return vial_testing::skip("device files need root");
         }
         let mut writer = TarWriter::new(Vec::new());
         writer

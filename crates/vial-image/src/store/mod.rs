@@ -5,6 +5,7 @@
 //!   oci-layout  index.json       names and digests; replaced as a whole
 //!   blobs/sha256/HEX             what can be pushed
 //!   unpacked/HEX/                layer of that digest as a directory; made once, never changed
+//!   unpacked/HEX.shape           mark of a complete directory
 //!   cache/layers/HEX.json        input digest → layer, so that unchanged layers are not made again
 //!   tmp/                         what is in the making; emptied by the next writer
 //!   .lock                        writers hold it (flock); readers need nothing
@@ -19,6 +20,7 @@
 
 mod read;
 mod sweep;
+mod unpacked;
 mod verify;
 mod write;
 

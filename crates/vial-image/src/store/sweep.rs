@@ -12,7 +12,7 @@ use super::{Store, Writer};
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
-use crate::oci::REF_NAME;
+use crate::oci::{Descriptor, REF_NAME};
 
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,29 +22,34 @@ pub struct Swept {
     pub images: usize,
     /// Blobs.
     pub blobs: usize,
-    /// Bytes of these blobs; their unpacked directories held more.
+    /// Bytes of disk that were freed: those of the blobs and of the directories they were unpacked to.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Removes an image's name, and everything that nothing needs then. Refuses when its digest is `in_use` and this
-    /// is its only name.
-    pub fn remove(&self, reference: &str, in_use: &[Digest]) -> Result<Swept> {
+    /// Removes the names of images, and everything that nothing needs then. When one of them is not there, or is `in_use`
+    /// and would lose its last name, nothing is removed.
+    pub fn remove(&self, references: &[String], in_use: &[Digest]) -> Result<Swept> {
         let writer = self.lock()?;
         let mut index = self.index()?;
-        let target = self.resolve(&index, reference)?;
-        let others = index
-            .manifests
+        let targets = references
             .iter()
-            .filter(|entry| entry.digest == target.digest)
-            .count()
-            - 1;
-        if others == 0 && in_use.contains(&target.digest) {
-            return Err(Error::InUse {
-                reference: reference.to_owned(),
-            });
+            .map(|reference| Ok((reference, self.resolve(&index, reference)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let all = std::mem::take(&mut index.manifests);
+        let goes = |entry: &Descriptor| targets.iter().any(|(_, target)| target == entry);
+        index.manifests = all.into_iter().filter(|entry| !goes(entry)).collect();
+        for (reference, target) in &targets {
+            let named = index
+                .manifests
+                .iter()
+                .any(|entry| entry.digest == target.digest);
+            if !named && in_use.contains(&target.digest) {
+                return Err(Error::InUse {
+                    reference: (*reference).clone(),
+                });
+            }
         }
-        index.manifests.retain(|entry| *entry != target);
         self.write_index(&index)?;
         writer.sweep(in_use)
     }
@@ -52,6 +57,22 @@ impl Store {
     /// Removes images without a name that are not `in_use`, and all blobs and directories that nothing needs.
     pub fn sweep(&self, in_use: &[Digest]) -> Result<Swept> {
         self.lock()?.sweep(in_use)
+    }
+
+    /// The hexadecimal digests of everything an image consists of.
+    fn parts(&self, entry: &Descriptor) -> Vec<String> {
+        let mut parts = vec![entry.digest.hex().to_owned()];
+        // Of an image whose manifest is damaged nothing can be known, and nothing be used.
+        if let Ok(manifest) = self.manifest("", entry) {
+            parts.push(manifest.config.digest.hex().to_owned());
+            parts.extend(
+                manifest
+                    .layers
+                    .iter()
+                    .map(|layer| layer.digest.hex().to_owned()),
+            );
+        }
+        parts
     }
 }
 
@@ -69,22 +90,25 @@ impl Writer {
             store.write_index(&index)?;
         }
 
-        let mut needed = HashSet::new();
+        let (mut needed, mut used) = (HashSet::new(), HashSet::new());
         for entry in &index.manifests {
-            needed.insert(entry.digest.hex().to_owned());
-            // Of an image whose manifest is damaged nothing can be known, and nothing be used.
-            if let Ok(manifest) = store.manifest("", entry) {
-                needed.insert(manifest.config.digest.hex().to_owned());
-                needed.extend(
-                    manifest
-                        .layers
-                        .iter()
-                        .map(|layer| layer.digest.hex().to_owned()),
-                );
+            let parts = store.parts(entry);
+            if in_use.contains(&entry.digest) {
+                used.extend(parts.iter().cloned());
             }
+            needed.extend(parts);
         }
         for path in children(&store.root().join("unpacked"))? {
-            if !needed.contains(&name(&path)) {
+            let name = name(&path);
+            let (layer, kind) = name.split_once('.').unwrap_or((&name, ""));
+            // A damaged directory was set aside for the nodes that still run from it.
+            let stays = if kind.starts_with("bad") {
+                used.contains(layer)
+            } else {
+                needed.contains(layer)
+            };
+            if !stays {
+                swept.bytes += disk::usage(&path);
                 // Renamed first: what is at its place is always whole.
                 let aside = self.scratch("swept-")?;
                 fs::rename(&path, aside.path().join("layer")).at("rename", &path)?;
@@ -95,7 +119,7 @@ impl Writer {
         for path in children(&store.root().join("blobs/sha256"))? {
             if !needed.contains(&name(&path)) {
                 swept.blobs += 1;
-                swept.bytes += path.metadata().map_or(0, |metadata| metadata.len());
+                swept.bytes += disk::usage(&path);
                 fs::remove_file(&path).at("remove", &path)?;
             }
         }
@@ -147,10 +171,10 @@ mod tests {
         let kept = image(&store, "a:1", "x");
         image(&store, "a:2", "y");
         // Manifest, config and one of two layers.
-        let swept = store.remove("a:2", &[]).unwrap();
+        let swept = store.remove(&["a:2".to_owned()], &[]).unwrap();
         assert_eq!((swept.images, swept.blobs), (0, 3));
         assert_eq!(store.find("a:1").unwrap(), kept);
-        store.remove("a:1", &[]).unwrap();
+        store.remove(&["a:1".to_owned()], &[]).unwrap();
         for directory in ["blobs/sha256", "unpacked", "cache/layers", "tmp"] {
             assert_eq!(count(&store, directory), 0, "{directory}");
         }
@@ -161,13 +185,13 @@ mod tests {
         let (_home, store) = store();
         let made = image(&store, "a:1", "x");
         assert!(matches!(
-            store.remove("a:1", std::slice::from_ref(&made.digest)),
+            store.remove(&["a:1".to_owned()], std::slice::from_ref(&made.digest)),
             Err(Error::InUse { .. })
         ));
         // A second name may go.
         image(&store, "a:2", "x");
         store
-            .remove("a:2", std::slice::from_ref(&made.digest))
+            .remove(&["a:2".to_owned()], std::slice::from_ref(&made.digest))
             .unwrap();
         assert_eq!(store.find("a:1").unwrap(), made);
     }
@@ -193,7 +217,33 @@ mod tests {
         let made = image(&store, "a:1", "x");
         fs::write(store.blob_path(&made.digest), "damaged").unwrap();
         assert_eq!(store.list().unwrap().len(), 1);
-        store.remove("a:1", &[]).unwrap();
+        store.remove(&["a:1".to_owned()], &[]).unwrap();
         assert_eq!(count(&store, "blobs/sha256"), 0);
+    }
+
+    #[test]
+    fn when_one_of_several_cannot_go_none_goes() {
+        let (_home, store) = store();
+        image(&store, "a:1", "x");
+        let used = image(&store, "a:2", "y");
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let in_use = std::slice::from_ref(&used.digest);
+        let error = store.remove(&names(&["a:1", "a:3"]), in_use).unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+        let error = store.remove(&names(&["a:1", "a:2"]), in_use).unwrap_err();
+        assert!(matches!(error, Error::InUse { .. }), "{error}");
+        assert_eq!(store.list().unwrap().len(), 2);
+        // The last of two names counts, and a name twice is one.
+        image(&store, "a:4", "y");
+        store.remove(&names(&["a:2", "a:2"]), in_use).unwrap();
+        assert!(store.remove(&names(&["a:4"]), in_use).is_err());
+        let swept = store.remove(&names(&["a:1", "a:4"]), &[]).unwrap();
+        assert!(swept.bytes > 0);
+        assert_eq!(count(&store, "unpacked"), 0);
     }
 }

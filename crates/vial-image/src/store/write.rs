@@ -86,7 +86,13 @@ impl Writer {
     /// The layer made from these inputs, if it is in the store and whole.
     pub(crate) fn cached(&self, inputs: &Digest) -> Option<LayerBlob> {
         let blob: LayerBlob = serde_json::from_slice(&fs::read(self.record(inputs)).ok()?).ok()?;
-        if length(&self.store.blob_path(&blob.digest)) != Some(blob.size) {
+        let path = self.store.blob_path(&blob.digest);
+        if length(&path) != Some(blob.size) {
+            return None;
+        }
+        // A build is where damage is mended, so its content is looked at too: half a second for each gigabyte.
+        let (actual, _) = File::open(&path).and_then(Digest::of_reader).ok()?;
+        if actual != blob.digest {
             return None;
         }
         // When it cannot be unpacked the blob is damaged: it is made again.
@@ -133,9 +139,9 @@ impl Writer {
         })
     }
 
-    /// Unpacks a layer's blob unless its directory is there; verifies the blob on the way.
+    /// Unpacks a layer's blob unless its directory is there and whole; verifies the blob on the way.
     pub(crate) fn unpack(&self, reference: &str, layer: &Layer) -> Result<()> {
-        if layer.unpacked.is_dir() {
+        if self.store.is_whole(&layer.digest) {
             return Ok(());
         }
         // Programs and text shrink to a third or a quarter.
@@ -167,8 +173,10 @@ impl Writer {
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )
         .at("set the mode of", aside.path())?;
+        self.set_aside(&layer.digest)?;
         let aside = aside.keep();
-        fs::rename(&aside, &layer.unpacked).at("rename to", &layer.unpacked)
+        fs::rename(&aside, &layer.unpacked).at("rename to", &layer.unpacked)?;
+        self.mark_whole(&layer.digest)
     }
 
     /// Writes manifest and config and gives the image its name; an image that had the name stays without one.
@@ -283,7 +291,7 @@ pub(crate) fn descriptor(media_type: &str, digest: Digest, size: usize) -> Descr
 }
 
 /// Hands the plain archive of a layer blob to `with`.
-fn decompress<T>(
+pub(super) fn decompress<T>(
     media_type: &str,
     blob: &mut impl Read,
     with: impl FnOnce(&mut dyn Read) -> Result<T>,

@@ -119,7 +119,7 @@ struct InspectArgs {
     /// Print its bill of materials: SPDX 2.3, JSON
     #[arg(long)]
     sbom: bool,
-    /// Read every blob and compare its digest
+    /// Read every blob and every unpacked file, and compare them with their digests
     #[arg(long)]
     verify: bool,
     #[command(flatten)]
@@ -179,7 +179,24 @@ async fn build(context: &Context, args: BuildArgs) -> Result {
         size(image.size)
     ));
     ui.data(format!("{}\n", image.digest))?;
+    sweep(context, &store);
     Ok(Exit::OK)
+}
+
+/// Removes images that lost their name to the new one. The image is built all the same when that fails.
+fn sweep(context: &Context, store: &Store) {
+    let swept = in_use(context).and_then(|in_use| Ok(store.sweep(&in_use)?));
+    match swept {
+        Ok(swept) if swept.bytes == 0 => {}
+        Ok(swept) => context.ui.status(format!(
+            "{} freed: nothing needs it any more",
+            size(swept.bytes)
+        )),
+        Err(error) => context.ui.warn(format!(
+            "older images stay: {}",
+            error.line().unwrap_or_default()
+        )),
+    }
 }
 
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
@@ -226,7 +243,7 @@ fn inspect(context: &Context, args: &InspectArgs) -> Result {
     if args.verify {
         store.verify(&args.image)?;
         context.ui.status(format!(
-            "every blob of {} is what its digest says",
+            "every blob of {} is what its digest says, and every unpacked layer what its blob says",
             image.reference
         ));
     }
@@ -240,13 +257,12 @@ fn inspect(context: &Context, args: &InspectArgs) -> Result {
 
 fn remove(context: &Context, args: &RemoveArgs) -> Result {
     let store = open(context)?;
-    let in_use = in_use(context)?;
-    for image in &args.images {
-        let swept = store.remove(image, &in_use)?;
-        context
-            .ui
-            .status(format!("removed {image}: {} freed", size(swept.bytes)));
-    }
+    let swept = store.remove(&args.images, &in_use(context)?)?;
+    context.ui.status(format!(
+        "removed {}: {} freed",
+        args.images.join(", "),
+        size(swept.bytes)
+    ));
     Ok(Exit::OK)
 }
 

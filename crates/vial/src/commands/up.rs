@@ -270,17 +270,18 @@ async fn ensure_image(
     progress: &mut Progress,
 ) -> Result<()> {
     let store = Store::open(&context.paths.home)?;
-    match store.find(&spec.node_image) {
-        Ok(_) => return Ok(()),
-        Err(vial_image::Error::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
     // An existing cluster stands on the image it was made with, whatever its name names today.
-    if let Ok(Some(record)) = Record::load(&context.paths, &spec.name)
-        && record.spec.node_image == spec.node_image
-        && store.find(&record.image_digest).is_ok()
-    {
-        return Ok(());
+    let recorded = Record::load(&context.paths, &spec.name)
+        .ok()
+        .flatten()
+        .filter(|record| record.spec.node_image == spec.node_image)
+        .map(|record| record.image_digest);
+    for wanted in recorded.iter().chain([&spec.node_image]) {
+        match store.ready(wanted) {
+            Ok(_) => return Ok(()),
+            Err(vial_image::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let reference: Reference = spec.node_image.parse()?;
     if reference.name() != defaults::NODE_IMAGE_REPOSITORY {
