@@ -1,5 +1,7 @@
 //! Where a cluster's files lie.
 
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -89,6 +91,17 @@ impl Paths {
     pub fn agent_socket(&self, name: &str, container: &str) -> PathBuf {
         agent_socket_below(&self.run_dir(name), container)
     }
+}
+
+/// Makes a directory, and those above it, that only its owner may enter; fine when it is there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// The socket of a container's agent below a run directory, on the host or as seen in the sandbox.

@@ -16,6 +16,7 @@ use vial_pki::{
     Access, Authority, CertificateRequest, KeyPair, San, ServiceAccountKeys, Usage, ssh,
 };
 
+use crate::paths::private_dir;
 use crate::plan::{Ca, Content, LeafPlan, Plan};
 use crate::record::write_private;
 use crate::{Error, Result};
@@ -239,7 +240,7 @@ fn read(path: &Path) -> Result<Option<String>> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(Error::file("make", dir))?;
+        private_dir(dir).map_err(Error::file("make", dir))?;
     }
     write_private(path, text.as_bytes())
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use vial_spec::ClusterSpec;
 
-use crate::paths::Paths;
+use crate::paths::{Paths, private_dir};
 use crate::{Error, Result};
 
 /// How far the last operation on a cluster came.
@@ -68,7 +68,7 @@ impl Record {
     /// When the directory or the file cannot be written.
     pub fn save(&self, paths: &Paths) -> Result<()> {
         let dir = paths.cluster_dir(&self.name);
-        fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
+        private_dir(&dir).map_err(Error::file("make", &dir))?;
         let path = dir.join("cluster.json");
         let json = serde_json::to_vec_pretty(self).map_err(|source| Error::Damaged {
             path: path.clone(),
@@ -93,6 +93,8 @@ pub fn names(paths: &Paths) -> Result<Vec<String>> {
         .flatten()
         .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
+        // Whatever else lies there (`lost+found`) is no cluster.
+        .filter(|name| vial_spec::names::check_cluster(name).is_ok())
         .collect();
     names.sort();
     Ok(names)

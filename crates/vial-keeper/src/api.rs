@@ -10,7 +10,10 @@
 //!
 //! A request that cannot be answered gets a 4xx or 5xx: with JSON ([`Refusal`]) or plain words.
 //!
-//! An operation belongs to the keeper, not to the connection: a client that goes away does not stop it.
+//! An operation belongs to the keeper, not to the connection: a client that goes away does not stop it. In a stream that
+//! has nothing to tell an empty line comes every [`BEAT`], so that a client knows a busy keeper from a stuck one.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vial_spec::ClusterSpec;
@@ -27,6 +30,9 @@ pub struct Refusal {
     /// The next step, when one is known: `did you mean "w-1"?`.
     pub hint: Option<String>,
 }
+
+/// How long a stream is silent at most.
+pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Bring the cluster to this state: create, change or start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -97,6 +103,10 @@ pub enum Phase {
     Stopped,
     /// A `down` is at work, or was interrupted.
     Deleting,
+    /// What is remembered of it cannot be read: only `vial down NAME` is sure to work.
+    Damaged,
+    /// Its keeper lives and does not answer.
+    Unknown,
 }
 
 /// What `vial status -o json` prints.
@@ -109,6 +119,9 @@ pub struct ClusterStatus {
     pub uid: String,
     /// Its state.
     pub phase: Phase,
+    /// Why it is so, where that is known and is no good news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// RFC 3339.
     pub created: String,
     /// `vial/node:v1.36.3`.

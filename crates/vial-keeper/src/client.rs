@@ -14,6 +14,7 @@ use vial_spec::target::{Target, TargetPort};
 use crate::api::{CheckEvent, ClusterStatus, Event, KubeAccess, Refusal, STREAM, UpRequest};
 use crate::clusters::lives;
 
+pub(crate) use daemon::elsewhere;
 pub use http::Tunnel;
 
 /// Something that could not be asked of a keeper.
@@ -48,6 +49,35 @@ pub enum ClientError {
         message: String,
         /// The next step, when it knows one.
         hint: Option<String>,
+    },
+    /// The keeper lives and does not answer, or a new one does not come so far.
+    #[error("the keeper of cluster {cluster}{} does not answer, for {seconds} seconds now", pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
+    Silent {
+        /// Whose keeper.
+        cluster: String,
+        /// Of the keeper, where it is known.
+        pid: Option<u32>,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The cluster is kept under another run directory.
+    #[error("the keeper of cluster {cluster} (pid {pid}) answers at {}, not below this VIAL_RUN", socket.display())]
+    Elsewhere {
+        /// Whose keeper.
+        cluster: String,
+        /// Of the keeper.
+        pid: u32,
+        /// Where it answers.
+        socket: PathBuf,
+    },
+    /// A keeper that does not answer could not be ended either.
+    #[error("cannot end the keeper of cluster {cluster}")]
+    End {
+        /// Whose keeper.
+        cluster: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// Something on disk.
     #[error(transparent)]
@@ -96,6 +126,15 @@ impl Client {
     /// When a keeper cannot be started.
     pub async fn start(paths: &Paths, name: &str) -> Result<Self, ClientError> {
         daemon::start(paths, name).await
+    }
+
+    /// Ends the cluster's keeper, however stuck it is: nothing of the cluster needs it, and the next one goes on where it
+    /// was. Only a process that signed the cluster's lock is ended, never one that took its pid since.
+    ///
+    /// # Errors
+    /// When it does not end, or the kernel refuses.
+    pub async fn end_keeper(paths: &Paths, name: &str) -> Result<(), ClientError> {
+        daemon::end(paths, name).await
     }
 
     /// What the record says of the cluster's specification.
@@ -169,8 +208,14 @@ impl Client {
     }
 
     /// Resolves when the keeper's process has ended, after a `down`: then nothing of the cluster is left.
-    pub async fn gone(&self) {
-        daemon::ended(self.pid).await;
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn gone(&self) -> Result<(), ClientError> {
+        match daemon::ended(self.pid).await {
+            true => Ok(()),
+            false => Err(self.talk(http::Failed::Silent)),
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -191,7 +236,7 @@ impl Client {
             .map_err(|error| self.talk(error))?;
         let client = self.clone();
         Ok(body.lines().map(move |line| {
-            let line = line.map_err(|error| client.talk(http::Failed::Io(error)))?;
+            let line = line.map_err(|error| client.talk(error))?;
             serde_json::from_str(&line).map_err(|error| client.talk(http::Failed::Io(error.into())))
         }))
     }
@@ -214,6 +259,11 @@ impl Client {
                     hint,
                 }
             }
+            http::Failed::Silent => ClientError::Silent {
+                cluster: self.cluster.clone(),
+                pid: Some(self.pid),
+                seconds: http::PATIENCE.as_secs(),
+            },
         }
     }
 }

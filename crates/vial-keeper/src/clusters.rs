@@ -6,32 +6,62 @@ use vial_engine::paths::Paths;
 use vial_engine::record::{self, Record};
 use vial_sandbox::{Maker as _, NamespaceMaker};
 
-use crate::api::ClusterStatus;
-use crate::client::{Client, ClientError};
-use crate::lock::Owner;
+use crate::api::{ClusterStatus, Phase};
+use crate::client::{self, Client, ClientError};
+use crate::failure::chain;
+use crate::lock::try_own;
 use crate::status;
 
 /// The state of every cluster, by name. Keepers that died are started again, and what ended sandboxes left is swept.
 ///
+/// A cluster that cannot be looked at is listed with the reason: whoever cleans up must find it.
+///
 /// # Errors
-/// When the clusters' directory cannot be read or a keeper cannot be started.
+/// When the clusters' directory cannot be read.
 pub async fn clusters(paths: &Paths) -> Result<Vec<ClusterStatus>, ClientError> {
     let names = record::names(paths).map_err(ClientError::Engine)?;
     let found = join_all(names.iter().map(|name| one(paths, name))).await;
-    found.into_iter().filter_map(Result::transpose).collect()
+    Ok(found.into_iter().flatten().collect())
 }
 
-async fn one(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, ClientError> {
+/// `None` when it went away meanwhile.
+async fn one(paths: &Paths, name: &str) -> Option<ClusterStatus> {
+    match look(paths, name).await {
+        Ok(Some(status)) => Some(status),
+        Ok(None) if !paths.cluster_dir(name).is_dir() => None,
+        Ok(None) => {
+            let why = match Record::load(paths, name) {
+                Err(error) => chain(&error),
+                Ok(_) => "its record is missing".to_owned(),
+            };
+            Some(status::of_name(name, Phase::Damaged, why))
+        }
+        Err(error) => {
+            let mut status = match Record::load(paths, name) {
+                Ok(Some(record)) => status::of_record(&record),
+                _ => status::of_name(name, Phase::Unknown, String::new()),
+            };
+            status.phase = Phase::Unknown;
+            status.message = Some(chain(&error));
+            if let ClientError::Silent { pid, .. } = error {
+                status.keeper_pid = pid;
+            }
+            Some(status)
+        }
+    }
+}
+
+/// `None` when there is no record, or none that can be read.
+async fn look(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, ClientError> {
     if let Some(client) = Client::connect(paths, name).await {
         return client.status().await;
     }
+    client::elsewhere(paths, name)?;
     if lives(paths, name).await? {
         return Client::start(paths, name).await?.status().await;
     }
-    Ok(Record::load(paths, name)
-        .map_err(ClientError::Engine)?
-        .as_ref()
-        .map(status::of_record))
+    let record = Record::load(paths, name).ok().flatten();
+    Ok(record.as_ref().map(status::of_record))
 }
 
 /// Does the cluster have a living sandbox? When not, what its sandbox left is swept.
@@ -43,7 +73,7 @@ pub(crate) async fn lives(paths: &Paths, name: &str) -> Result<bool, ClientError
         .await
         .map_err(|error| ClientError::Engine(error.into()))?
         .is_some();
-    if !lives && let Ok(Some(_owner)) = Owner::try_take(paths, name) {
+    if !lives && let Ok(Some(_owner)) = try_own(paths, name) {
         maker
             .sweep(&spec)
             .await

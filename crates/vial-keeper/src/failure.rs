@@ -66,10 +66,39 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
 
 /// The last event of an `up` that a `down` ended.
 pub(crate) fn cancelled(cluster: &str) -> Event {
-    let message = format!("cluster {cluster} is being removed: vial down ended this up");
+    conflict(
+        format!("cluster {cluster} is being removed: vial down ended this up"),
+        None,
+    )
+}
+
+/// The only event of an `up` that came during a `down`.
+pub(crate) fn being_removed(cluster: &str) -> Event {
+    conflict(
+        format!("cluster {cluster} is being removed"),
+        Some(format!("vial down {cluster} waits until it is gone")),
+    )
+}
+
+/// The only event of an `up` that came during another one that makes something else.
+pub(crate) fn busy(cluster: &str) -> Event {
+    conflict(
+        format!("another up of cluster {cluster} is at work, with another file or other flags"),
+        Some(format!(
+            "vial up {cluster} without any shows it to its end, then try again; vial down {cluster} ends it"
+        )),
+    )
+}
+
+/// The last event of a repair that a person's `up` took the place of.
+pub(crate) fn gave_way(cluster: &str) -> Event {
+    conflict(format!("another up of cluster {cluster} began"), None)
+}
+
+fn conflict(message: String, hint: Option<String>) -> Event {
     Event::Failed {
         message,
-        hint: None,
+        hint,
         code: code::CONFLICT,
     }
 }

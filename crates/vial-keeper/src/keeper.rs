@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vial_engine::paths::Paths;
+use vial_engine::paths::{Paths, private_dir};
 use vial_engine::plan::Plan;
 use vial_engine::record::Record;
 use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
 
 use crate::api::{Event, UpRequest};
-use crate::lock::{Owner, private_dir};
-use crate::operation::{Kind, Operation};
+use crate::lock::try_own;
+use crate::operation::{By, Kind, Operation};
 use crate::reach::Reach;
 use crate::serve::Services;
 use crate::{failure, server, up, watch};
@@ -65,6 +65,7 @@ struct State {
     living: Option<Living>,
     operation: Option<Arc<Operation>>,
     task: Option<JoinHandle<()>>,
+    trouble: Option<String>,
 }
 
 impl State {
@@ -74,6 +75,23 @@ impl State {
             .clone()
             .filter(|operation| !operation.is_finished())
     }
+
+    /// Ends the operation at work; `why` is its last event.
+    fn cut(&mut self, running: &Operation, why: Event) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        running.tell(why);
+    }
+}
+
+/// Works when the task before has ended: a cut takes effect at its next await, and until then it may still write.
+async fn after(before: Option<JoinHandle<()>>, work: impl Future<Output = ()>) {
+    if let Some(before) = before {
+        // It was cut, or ended long ago.
+        let _ = before.await;
+    }
+    work.await;
 }
 
 /// A sandbox and what is served for it.
@@ -101,13 +119,16 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
             source,
         }
     };
-    let Some(owner) = Owner::try_take(&paths, name).map_err(at("lock", paths.lock_file(name)))?
-    else {
+    let lock = paths.lock_file(name);
+    let Some(owner) = try_own(&paths, name).map_err(at("lock", lock.clone()))? else {
         return Ok(Outcome::Busy);
     };
     let run_dir = paths.run_dir(name);
     private_dir(&run_dir).map_err(at("make", run_dir.clone()))?;
     let socket = paths.keeper_socket(name);
+    owner
+        .sign(&socket)
+        .map_err(|error| at("sign", lock)(error.source))?;
     let _ = fs::remove_file(&socket);
     let keeper = Arc::new(Keeper {
         paths,
@@ -135,7 +156,8 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         } => {}
     }
     // The next keeper may come as soon as the lock is gone, so everything else goes first.
-    if keeper.living().is_none() {
+    // A sandbox that could not be served may live all the same, and is found by what lies there.
+    if keeper.sandbox_pid().await.is_none() {
         let _ = fs::remove_dir_all(&run_dir);
         let _ = fs::remove_dir(&keeper.paths.run);
     }
@@ -169,8 +191,28 @@ impl Keeper {
         Some((reach, living.services.closing()))
     }
 
+    /// The first process of the cluster's sandbox, served or not.
+    pub(crate) async fn sandbox_pid(&self) -> Option<u32> {
+        if let Some(living) = self.living() {
+            return Some(living.sandbox.pid());
+        }
+        let spec = vial_engine::execute::sandbox_spec(&self.paths, &self.name);
+        let found = self.maker.find(&spec).await.ok().flatten();
+        found.map(|sandbox| sandbox.pid())
+    }
+
+    /// Why things are not as they should be, in the words of what failed last; `None` takes it back.
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        self.state().trouble = trouble;
+    }
+
+    /// What [`set_trouble`](Self::set_trouble) said last.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.state().trouble.clone()
+    }
+
     /// The running or last operation.
-    pub(crate) fn operation(&self) -> Option<Arc<Operation>> {
+    pub(crate) fn last(&self) -> Option<Arc<Operation>> {
         self.state().operation.clone()
     }
 
@@ -209,32 +251,29 @@ impl Keeper {
         Record::load(&self.paths, &self.name)
     }
 
-    /// Starts an `up`, or joins the one that is at work with the same specification. One with another specification
-    /// waits for its turn; during a `down` it is refused.
-    pub(crate) async fn up(self: &Arc<Self>, request: UpRequest) -> Arc<Operation> {
+    /// Starts an `up`, or joins the one that is at work with the same specification. While a person's `up` to something
+    /// else or a `down` is at work it is refused.
+    pub(crate) fn up(self: &Arc<Self>, request: UpRequest, by: By) -> Arc<Operation> {
         let kind = Kind::Up(Box::new(request.spec));
-        loop {
-            let running = {
-                let mut state = self.state();
-                match state.running() {
-                    Some(running) if running.kind == kind => return running,
-                    Some(running) => running,
-                    None => {
-                        let operation = Operation::new(kind);
-                        let work = up::up(Arc::clone(self), Arc::clone(&operation));
-                        state.task = Some(tokio::spawn(work));
-                        state.operation = Some(Arc::clone(&operation));
-                        return operation;
-                    }
-                }
-            };
-            if running.kind == Kind::Down {
-                let refused = Operation::new(kind);
-                refused.tell(failure::cancelled(&self.name));
-                return refused;
+        let refused = |kind, why| Operation::refused(kind, by, why);
+        let mut state = self.state();
+        match state.running() {
+            Some(running) if running.kind == kind => return running,
+            Some(running) if running.kind == Kind::Down => {
+                return refused(kind, failure::being_removed(&self.name));
             }
-            running.finished().await;
+            Some(running) if running.by == By::Person || by == By::Keeper => {
+                return refused(kind, failure::busy(&self.name));
+            }
+            Some(repair) => state.cut(&repair, failure::gave_way(&self.name)),
+            None => {}
         }
+        let operation = Operation::new(kind, by);
+        let before = state.task.take();
+        let work = up::up(Arc::clone(self), Arc::clone(&operation));
+        state.task = Some(tokio::spawn(after(before, work)));
+        state.operation = Some(Arc::clone(&operation));
+        operation
     }
 
     /// Starts a `down`, or joins the one that is at work; an `up` that is at work ends.
@@ -244,24 +283,17 @@ impl Keeper {
             if running.kind == Kind::Down {
                 return running;
             }
-            if let Some(task) = &state.task {
-                task.abort();
-            }
-            running.tell(failure::cancelled(&self.name));
+            state.cut(&running, failure::cancelled(&self.name));
         }
-        let cut = state.task.take();
-        let operation = Operation::new(Kind::Down);
+        let operation = Operation::new(Kind::Down, By::Person);
+        let before = state.task.take();
+        let work = Arc::clone(self).run_down(Arc::clone(&operation));
+        state.task = Some(tokio::spawn(after(before, work)));
         state.operation = Some(Arc::clone(&operation));
-        tokio::spawn(Arc::clone(self).run_down(Arc::clone(&operation), cut));
         operation
     }
 
-    /// `cut` is the `up` that was at work, or the last one.
-    async fn run_down(self: Arc<Self>, operation: Arc<Operation>, cut: Option<JoinHandle<()>>) {
-        // A cut takes effect at the next await: until then the `up` may still write.
-        if let Some(cut) = cut {
-            let _ = cut.await;
-        }
+    async fn run_down(self: Arc<Self>, operation: Arc<Operation>) {
         let _made = self.making.lock().await;
         self.forget();
         let report = operation.reporter();
@@ -280,7 +312,7 @@ impl Keeper {
         loop {
             let changed = self.changed.notified();
             let removed = self
-                .operation()
+                .last()
                 .is_some_and(|last| last.kind == Kind::Down && last.is_finished());
             if removed && matches!(self.record(), Ok(None)) {
                 return;

@@ -23,10 +23,20 @@ pub(crate) enum Kind {
     Down,
 }
 
+/// On whose behalf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Somebody typed a command.
+    Person,
+    /// The keeper brings back what fell; it gives way to a person.
+    Keeper,
+}
+
 /// A running or finished operation.
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) kind: Kind,
+    pub(crate) by: By,
     begun: Instant,
     events: Mutex<Vec<Event>>,
     /// Number of events so far; and whether the last one is there.
@@ -34,9 +44,10 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    pub(crate) fn new(kind: Kind) -> Arc<Self> {
+    pub(crate) fn new(kind: Kind, by: By) -> Arc<Self> {
         Arc::new(Self {
             kind,
+            by,
             begun: Instant::now(),
             events: Mutex::default(),
             seen: watch::Sender::new((0, false)),
@@ -45,6 +56,22 @@ impl Operation {
 
     pub(crate) fn is_finished(&self) -> bool {
         self.seen.borrow().1
+    }
+
+    /// An operation that is refused before it begins: its only event says why.
+    pub(crate) fn refused(kind: Kind, by: By, why: Event) -> Arc<Self> {
+        let operation = Self::new(kind, by);
+        operation.tell(why);
+        operation
+    }
+
+    /// Why it failed, once it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        match events.last() {
+            Some(Event::Failed { message, .. }) => Some(message.clone()),
+            _ => None,
+        }
     }
 
     /// Resolves when the last event is there.
@@ -120,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_watcher_sees_everything_and_nothing_follows_the_end() {
-        let operation = Operation::new(Kind::Down);
+        let operation = Operation::new(Kind::Down, By::Person);
         operation.tell(note("a"));
         let early = operation.events();
         operation.tell(Event::Done { status: None });

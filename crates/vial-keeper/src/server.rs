@@ -19,8 +19,9 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use vial_engine::plan::ADMIN;
 
-use crate::api::{CheckEvent, CheckResult, KubeAccess, UpRequest};
+use crate::api::{BEAT, CheckEvent, CheckResult, KubeAccess, UpRequest};
 use crate::keeper::Keeper;
+use crate::operation::By;
 use crate::{connect, failure, status};
 
 /// Listens at `path`, for the owner only.
@@ -93,7 +94,7 @@ async fn get_access(State(keeper): State<Arc<Keeper>>) -> Response {
 }
 
 async fn post_up(State(keeper): State<Arc<Keeper>>, Json(request): Json<UpRequest>) -> Response {
-    lines(keeper.up(request).await.events())
+    lines(keeper.up(request, By::Person).events())
 }
 
 async fn post_down(State(keeper): State<Arc<Keeper>>) -> Response {
@@ -146,12 +147,16 @@ async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     ))
 }
 
-/// One JSON object a line, as they come.
+/// One JSON object a line, as they come; an empty line when nothing came for a while.
 fn lines<T: Serialize>(events: impl Stream<Item = T> + Send + 'static) -> Response {
-    let bytes = events.map(|event| {
-        let mut line = serde_json::to_vec(&event).unwrap_or_default();
+    let bytes = futures::stream::unfold(Box::pin(events), |mut events| async move {
+        let mut line = match tokio::time::timeout(BEAT, events.next()).await {
+            Ok(None) => return None,
+            Ok(Some(event)) => serde_json::to_vec(&event).unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
         line.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(line))
+        Some((Ok::<_, Infallible>(Bytes::from(line)), events))
     });
     (
         [(CONTENT_TYPE, "application/x-ndjson")],

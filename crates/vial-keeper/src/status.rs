@@ -16,26 +16,22 @@ use vial_spec::{NodeConfig, Role};
 
 use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase};
 use crate::keeper::{Keeper, View};
-use crate::operation::Kind;
+use crate::operation::{By, Kind, Operation};
 
 /// How long an agent or the API may take to answer before it counts as silent.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The present state; `None` when there is no cluster (any more).
+/// The present state; `None` when there is no cluster (any more), or none that can be read.
 pub(crate) async fn of(keeper: &Keeper) -> Option<ClusterStatus> {
     let record = keeper.record().ok().flatten()?;
     let mut status = of_record(&record);
     status.keeper_pid = Some(std::process::id());
-    let living = keeper.living();
-    if let Some(living) = &living {
+    status.sandbox_pid = keeper.sandbox_pid().await;
+    status.message = keeper.trouble();
+    if let Some(living) = &keeper.living() {
         fill(&mut status, &record, living).await;
     }
-    status.phase = phase(
-        keeper.busy().as_ref(),
-        record.journal,
-        living.is_some(),
-        &status,
-    );
+    status.phase = phase(keeper.last().as_deref(), record.journal, &status);
     Some(status)
 }
 
@@ -48,6 +44,7 @@ pub(crate) fn of_record(record: &Record) -> ClusterStatus {
             Journal::Deleting => Phase::Deleting,
             Journal::Creating | Journal::Up => Phase::Stopped,
         },
+        message: None,
         created: record.created.clone(),
         node_image: record.spec.node_image.clone(),
         node_image_digest: record.image_digest.clone(),
@@ -90,8 +87,29 @@ fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
     }
 }
 
-/// A running operation wins; then the worst of what was seen.
-fn phase(busy: Option<&Kind>, journal: Journal, lives: bool, status: &ClusterStatus) -> Phase {
+/// A cluster of which only the name can be told, and why.
+pub(crate) fn of_name(name: &str, phase: Phase, why: String) -> ClusterStatus {
+    ClusterStatus {
+        name: name.to_owned(),
+        uid: String::new(),
+        phase,
+        message: Some(why),
+        created: String::new(),
+        node_image: String::new(),
+        node_image_digest: String::new(),
+        kubernetes: String::new(),
+        api: String::new(),
+        keeper_pid: None,
+        sandbox_pid: None,
+        nodes: Vec::new(),
+        endpoints: Vec::new(),
+    }
+}
+
+/// A running operation wins; then the worst of what was seen. What the keeper does of its own is no new creation.
+fn phase(last: Option<&Operation>, journal: Journal, status: &ClusterStatus) -> Phase {
+    let busy = last.filter(|last| !last.is_finished() && last.by == By::Person);
+    let repaired = last.is_some_and(|last| last.by == By::Keeper);
     let well = |node: &NodeStatus| {
         node.ready.as_deref() == Some("True")
             && node
@@ -99,18 +117,17 @@ fn phase(busy: Option<&Kind>, journal: Journal, lives: bool, status: &ClusterSta
                 .iter()
                 .all(|component| component.state == "ready")
     };
-    match (busy, journal) {
+    match (busy.map(|busy| &busy.kind), journal) {
         (Some(Kind::Down), _) | (_, Journal::Deleting) => Phase::Deleting,
         (Some(Kind::Up(_)), _) => Phase::Creating,
-        _ if !lives => Phase::Stopped,
-        (None, Journal::Creating) => Phase::Creating,
-        (None, Journal::Up) if status.nodes.iter().all(well) => Phase::Running,
-        (None, Journal::Up) => Phase::Degraded,
+        _ if status.sandbox_pid.is_none() => Phase::Stopped,
+        (None, Journal::Creating) if !repaired => Phase::Creating,
+        (None, _) if status.nodes.iter().all(well) => Phase::Running,
+        (None, _) => Phase::Degraded,
     }
 }
 
 async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
-    status.sandbox_pid = Some(living.sandbox.pid());
     if let Some(target) = living.plan.api_target() {
         let host = format!("127.0.0.1:{}", record.api_port);
         status.endpoints.push(Endpoint {

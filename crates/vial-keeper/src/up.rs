@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use vial_engine::execute::{self, Birth, Prepared};
 use vial_engine::kube_api;
 use vial_engine::progress::{Reporter, step};
-use vial_engine::record::Journal;
+use vial_engine::record::{Journal, Record};
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
 
@@ -40,7 +40,9 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
         open(keeper, &prepared, sandbox.into(), listener).await
     };
     if let Err(error) = resumed.await {
-        tracing::error!(error = %chain(error.as_ref()), "cannot serve the cluster");
+        let error = chain(error.as_ref());
+        tracing::error!(error, "cannot serve the cluster");
+        keeper.set_trouble(Some(format!("its keeper cannot serve it: {error}")));
     }
 }
 
@@ -58,6 +60,10 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
             None => failure::event(&keeper.name, error.as_ref()),
         },
     };
+    keeper.set_trouble(match &last {
+        Event::Failed { message, .. } => Some(format!("the last up failed: {message}")),
+        _ => None,
+    });
     operation.tell(last);
     keeper.changed.notify_waiters();
 }
@@ -67,7 +73,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
         return Ok(());
     };
     let report = operation.reporter();
-    let record = keeper.record()?;
+    let record = finish_removal(keeper, &report).await?;
     let image = image(
         keeper,
         &spec.node_image,
@@ -103,6 +109,30 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     prepared.record.save(&keeper.paths)?;
     keeper.replan(Arc::new(prepared.plan));
     Ok(())
+}
+
+/// The record of the cluster as it is to be gone on with: where a removal was cut off, it is completed first, so that
+/// nothing of an old cluster gets into a new one.
+async fn finish_removal(
+    keeper: &Arc<Keeper>,
+    report: &Reporter,
+) -> Result<Option<Record>, Failure> {
+    let record = keeper.record()?;
+    let cut = match &record {
+        Some(record) => record.journal == Journal::Deleting,
+        // The record goes last.
+        None => keeper.paths.cluster_dir(&keeper.name).is_dir(),
+    };
+    if !cut {
+        return Ok(record);
+    }
+    if record.is_none() && keeper.sandbox_pid().await.is_some() {
+        return Err("the cluster runs and its record is missing".into());
+    }
+    let _made = keeper.making.lock().await;
+    keeper.forget();
+    execute::down(keeper.maker.as_ref(), &keeper.paths, &keeper.name, report).await?;
+    Ok(None)
 }
 
 /// Makes (or finds) sandbox and disks in a task of its own, which a cancelled `up` does not cut: whoever removes them

@@ -66,11 +66,16 @@ impl Context {
         let names = vial_engine::record::names(&self.paths).unwrap_or_default();
         if names.iter().any(|known| known == name) {
             // A directory without a record that can be read; only its removal is sure to work.
-            return Error::new(
-                Code::Failed,
-                format!("the record of cluster `{name}` is missing or damaged"),
-            )
-            .hint(format!(
+            let error = match vial_engine::record::Record::load(&self.paths, name) {
+                Err(error) => {
+                    Error::caused(format!("cluster `{name}` cannot be understood"), error)
+                }
+                Ok(_) => Error::new(
+                    Code::Failed,
+                    format!("the record of cluster `{name}` is missing"),
+                ),
+            };
+            return error.hint(format!(
                 "{} removes what is left of it",
                 command_line("down", name)
             ));
@@ -136,7 +141,23 @@ pub(crate) fn keeper_error(name: &str, error: ClientError) -> Error {
         ClientError::Talk { .. } => Error::caused(error.to_string(), error).hint(
             "try it again: a keeper that died is started anew, the cluster lives on without it",
         ),
-        ClientError::Start { .. } => Error::caused(error.to_string(), error),
+        ClientError::Start { .. } | ClientError::End { .. } => {
+            Error::caused(error.to_string(), error)
+        }
+        ClientError::Elsewhere { .. } => {
+            Error::new(Code::Conflict, error.to_string()).hint("set VIAL_RUN as it was set there")
+        }
+        ClientError::Silent { pid, .. } => {
+            let kill = pid.map_or_else(|| "end it".to_owned(), |pid| format!("`kill -9 {pid}`"));
+            Error::new(Code::TimedOut, error.to_string())
+                .hint(format!(
+                    "{kill}, and the next command starts another one: the cluster lives on without it"
+                ))
+                .hint(format!(
+                    "{} ends it and removes the cluster",
+                    command_line("down", name)
+                ))
+        }
     }
 }
 

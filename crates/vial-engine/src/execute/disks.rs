@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use vial_sandbox::inside;
 
 use super::Prepared;
-use crate::paths::Paths;
+use crate::paths::{Paths, private_dir};
 use crate::{Error, Result};
 
 /// Makes every disk that is missing.
@@ -18,6 +18,9 @@ use crate::{Error, Result};
 /// # Errors
 /// When there is no space, or the cluster lies on another file system than the images.
 pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
+    let nodes = paths.cluster_dir(&prepared.record.name).join("nodes");
+    // The disks in it have the modes that nodes need: nobody of the host is to get that far.
+    private_dir(&nodes).map_err(Error::file("make", &nodes))?;
     let roots = [
         (inside::CLUSTER, paths.cluster_dir(&prepared.record.name)),
         (inside::IMAGES, paths.images_dir()),

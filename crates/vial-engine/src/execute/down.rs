@@ -33,12 +33,28 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
     .await?;
     step(report, None, "disks", "remove the disks", async {
         let dir = paths.cluster_dir(name);
-        tokio::task::spawn_blocking(move || remove_tree(&dir))
+        tokio::task::spawn_blocking(move || remove_cluster(&dir))
             .await
             .unwrap_or(Ok(()))
     })
     .await?;
     limits::restore(paths)
+}
+
+/// The record goes last: what a cut leaves is known as the rest of a cluster.
+fn remove_cluster(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::file("read", dir))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::file("read", dir))?;
+        let path = entry.path();
+        if path.is_dir() && !path.is_symlink() {
+            remove_tree(&path)?;
+        }
+    }
+    remove_tree(dir)
 }
 
 /// Removes a directory tree; fine when it is gone.

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vial_engine::paths::Paths;
+use vial_engine::paths::{Paths, private_dir};
 use vial_sys::identity::Process;
+use vial_sys::lock::{self, Holder};
 use vial_sys::session::{self, Terminal};
 
 use super::{Client, ClientError};
-use crate::lock::private_dir;
 
 /// How long another keeper of the cluster may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,16 +25,26 @@ pub(super) async fn start(paths: &Paths, name: &str) -> Result<Client, ClientErr
         log: log.clone(),
         source,
     };
+    let silent = || ClientError::Silent {
+        cluster: name.to_owned(),
+        pid: holder(paths, name).map(|holder| holder.pid),
+        seconds: PATIENCE.as_secs(),
+    };
     let begun = Instant::now();
     loop {
         if let Some(client) = Client::connect(paths, name).await {
             return Ok(client);
         }
+        elsewhere(paths, name)?;
         let program = vial_engine::execute::program(paths).map_err(ClientError::Engine)?;
-        let (paths, cluster, log) = (paths.clone(), name.to_owned(), log.clone());
-        let spawned = tokio::task::spawn_blocking(move || spawn(&paths, &cluster, &program, &log));
-        match spawned
+        let (cluster, log) = (name.to_owned(), log.clone());
+        let spawned = {
+            let paths = paths.clone();
+            tokio::task::spawn_blocking(move || spawn(&paths, &cluster, &program, &log))
+        };
+        match tokio::time::timeout(PATIENCE, spawned)
             .await
+            .map_err(|_| silent())?
             .map_err(io::Error::other)
             .and_then(|said| said)
             .map_err(failed)?
@@ -45,12 +55,7 @@ pub(super) async fn start(paths: &Paths, name: &str) -> Result<Client, ClientErr
             "busy" if begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(20)).await
             }
-            "busy" => {
-                return Err(failed(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "another one holds the cluster's lock and does not answer",
-                )));
-            }
+            "busy" => return Err(silent()),
             _ => return Err(failed(io::Error::other("it ended at once"))),
         }
     }
@@ -85,10 +90,56 @@ fn spawn(paths: &Paths, name: &str, program: &Path, log: &Path) -> io::Result<St
     Ok(word)
 }
 
-/// Resolves when the process is gone.
-pub(super) async fn ended(pid: u32) {
+/// Resolves when the process is gone, or with `false` when it does not go.
+pub(super) async fn ended(pid: u32) -> bool {
     // A process that cannot be opened is gone already.
-    let _ =
-        tokio::task::spawn_blocking(move || Process::open(pid).and_then(|process| process.wait()))
-            .await;
+    match Process::open(pid) {
+        Ok(process) => goes(process).await,
+        Err(_) => true,
+    }
+}
+
+async fn goes(process: Process) -> bool {
+    let waiting = tokio::task::spawn_blocking(move || process.wait());
+    tokio::time::timeout(PATIENCE, waiting).await.is_ok()
+}
+
+/// Ends the keeper that signed the cluster's lock; fine when there is none.
+pub(super) async fn end(paths: &Paths, name: &str) -> Result<(), ClientError> {
+    elsewhere(paths, name)?;
+    let Some(Holder { pid, process, .. }) = holder(paths, name) else {
+        return Ok(());
+    };
+    let failed = |source| ClientError::End {
+        cluster: name.to_owned(),
+        source,
+    };
+    process.kill().map_err(|error| failed(error.source))?;
+    if goes(process).await {
+        return Ok(());
+    }
+    let still = format!("process {pid} was killed and is still there");
+    Err(failed(io::Error::new(io::ErrorKind::TimedOut, still)))
+}
+
+/// The living keeper, as it signed the lock.
+fn holder(paths: &Paths, name: &str) -> Option<Holder> {
+    lock::holder(&paths.lock_file(name)).ok().flatten()
+}
+
+/// Refuses when the cluster has a keeper under another run directory: what that one has there is not to be seen from here.
+///
+/// # Errors
+/// Says where it answers.
+pub(crate) fn elsewhere(paths: &Paths, name: &str) -> Result<(), ClientError> {
+    match holder(paths, name) {
+        Some(holder) if holder.answers_at != paths.keeper_socket(name) => {
+            Err(ClientError::Elsewhere {
+                cluster: name.to_owned(),
+                pid: holder.pid,
+                socket: holder.answers_at,
+            })
+        }
+        _ => Ok(()),
+    }
 }

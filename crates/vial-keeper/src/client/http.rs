@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt};
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 use tokio_stream::wrappers::LinesStream;
 use tokio_util::io::StreamReader;
 
@@ -20,24 +22,37 @@ pub(super) enum Failed {
     Io(io::Error),
     /// The keeper said no: status and words.
     Status(u16, String),
+    /// Somebody listens and does not answer.
+    Silent,
 }
+
+/// How long a keeper may be silent: it answers within two seconds, or tells every second that it is at work; the rest is
+/// for a machine that is very busy.
+pub(super) const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The body of a good answer.
 pub(super) struct Body(Incoming);
 
 /// The pid of the process that listens on the socket (unix(7), `SO_PEERCRED`).
 pub(super) async fn peer(socket: &Path) -> io::Result<u32> {
-    let pid = UnixStream::connect(socket).await?.peer_cred()?.pid();
+    let connected = timeout(PATIENCE, UnixStream::connect(socket)).await?;
+    let pid = connected?.peer_cred()?.pid();
     pid.and_then(|pid| u32::try_from(pid).ok())
         .ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
 pub(super) async fn get(socket: &Path, path: &str) -> Result<Body, Failed> {
-    send(socket, "GET", path, Vec::new()).await
+    answer(send(socket, "GET", path, Vec::new())).await
 }
 
 pub(super) async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Body, Failed> {
-    send(socket, "POST", path, body).await
+    answer(send(socket, "POST", path, body)).await
+}
+
+async fn answer<T>(asked: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    timeout(PATIENCE, asked)
+        .await
+        .unwrap_or(Err(Failed::Silent))
 }
 
 /// An open connection through the keeper.
@@ -121,20 +136,23 @@ fn io_error(error: &hyper::Error) -> Failed {
 impl Body {
     /// All of it.
     pub(super) async fn whole(self) -> Result<Bytes, Failed> {
-        Ok(self
-            .0
-            .collect()
-            .await
-            .map_err(|error| io_error(&error))?
-            .to_bytes())
+        answer(async {
+            let collected = self.0.collect().await;
+            Ok(collected.map_err(|error| io_error(&error))?.to_bytes())
+        })
+        .await
     }
 
-    /// Line by line, as they come.
-    pub(super) fn lines(self) -> impl Stream<Item = io::Result<String>> + use<> {
+    /// Line by line, as they come; the empty ones, which only say that the keeper lives, are left out.
+    pub(super) fn lines(self) -> impl Stream<Item = Result<String, Failed>> + use<> {
         let frames = TryStreamExt::map_err(BodyStream::new(self.0), io::Error::other);
         let bytes = frames
             .filter_map(|frame| async { frame.map(|frame| frame.into_data().ok()).transpose() });
         let reader = StreamReader::new(Box::pin(bytes));
-        LinesStream::new(reader.lines())
+        let lines = LinesStream::new(reader.lines());
+        let lines = tokio_stream::StreamExt::timeout(lines, PATIENCE);
+        let told =
+            lines.map(|line| line.map_or(Err(Failed::Silent), |line| line.map_err(Failed::Io)));
+        told.filter(|line| std::future::ready(!matches!(line, Ok(line) if line.is_empty())))
     }
 }

@@ -27,6 +27,9 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result {
         .map_err(|error| keeper_error("list the clusters", error))?;
     let clusters = Clusters(clusters);
     output::print(&context.ui, args.output.output, &clusters)?;
+    for cluster in &clusters.0 {
+        tell_message(&context.ui, cluster);
+    }
     if clusters.0.is_empty() {
         context
             .ui
@@ -100,15 +103,23 @@ fn cells(cluster: &ClusterStatus, now: jiff::Timestamp) -> [Cell; 6] {
         cluster.name.as_str().into(),
         phase(cluster.phase),
         cluster.kubernetes.as_str().into(),
-        if cluster.phase == Phase::Stopped {
-            format!("{all}")
-        } else {
-            format!("{ready}/{all}")
+        match cluster.phase {
+            _ if all == 0 => String::new(),
+            // Of nodes that nobody asked it is not known.
+            Phase::Stopped | Phase::Unknown => format!("{all}"),
+            _ => format!("{ready}/{all}"),
         }
         .into(),
         cluster.api.as_str().into(),
         when::age(&cluster.created, now).into(),
     ]
+}
+
+/// Says why a cluster is not as it should be: too long for a column.
+pub(crate) fn tell_message(ui: &Ui, cluster: &ClusterStatus) {
+    if let Some(message) = &cluster.message {
+        ui.warn(format!("cluster {}: {message}", cluster.name));
+    }
 }
 
 /// A phase in its word and colour.
@@ -119,6 +130,8 @@ pub(crate) fn phase(phase: Phase) -> Cell {
         Phase::Degraded => ("degraded", Style::Bad),
         Phase::Stopped => ("stopped", Style::Dim),
         Phase::Deleting => ("deleting", Style::Warn),
+        Phase::Damaged => ("damaged", Style::Bad),
+        Phase::Unknown => ("unknown", Style::Bad),
     };
     Cell::new(text, style)
 }
@@ -134,8 +147,16 @@ mod tests {
         let mut stopped = cluster();
         stopped.name = "old".into();
         stopped.phase = Phase::Stopped;
-        let text =
-            Clusters(vec![cluster(), stopped]).text(false, &Ui::new(false, ColorChoice::Never));
+        let damaged = ClusterStatus {
+            name: "torn".into(),
+            phase: Phase::Damaged,
+            kubernetes: String::new(),
+            api: String::new(),
+            nodes: Vec::new(),
+            ..cluster()
+        };
+        let text = Clusters(vec![cluster(), stopped, damaged])
+            .text(false, &Ui::new(false, ColorChoice::Never));
         // The age counts on; everything else stays.
         let text: String = text
             .lines()
@@ -145,6 +166,7 @@ mod tests {
         NAME  PHASE     KUBERNETES  NODES  API
         dev   degraded  v1.36.3     1/2    https://127.0.0.1:45671
         old   stopped   v1.36.3     2      https://127.0.0.1:45671
+        torn  damaged   -           -      -
         ");
     }
 }

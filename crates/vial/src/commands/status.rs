@@ -32,7 +32,9 @@ pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result {
     let name = &args.cluster.name;
     let client = context.keeper(name).await?;
     let status = context.status(name, &client).await?;
-    output::print(&context.ui, args.output.output, &Status(status))?;
+    let status = Status(status);
+    output::print(&context.ui, args.output.output, &status)?;
+    ls::tell_message(&context.ui, &status.0);
     Ok(Exit::OK)
 }
 
@@ -187,6 +189,7 @@ pub(crate) mod tests {
             name: "dev".into(),
             uid: "7f3a".into(),
             phase: Phase::Degraded,
+            message: None,
             created: "2026-11-21T10:00:00Z".into(),
             node_image: "vial/node:v1.36.3".into(),
             node_image_digest: "sha256:00".into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, eventually};
 
 fn start(lab: &Lab, args: &[&str]) -> Child {
     lab.command(args)
@@ -86,6 +86,63 @@ impl WaitOutput for Child {
         }
         (self.wait().is_ok_and(|status| status.success()), text)
     }
+}
+
+#[test]
+fn an_up_of_something_else_is_refused_while_one_is_at_work() {
+    let lab = Lab::new(&["busy"]);
+    let mut first = start(&lab, &["up", "busy", "--workers", "1"]);
+    eventually("the first is at work", || {
+        let ran = lab.vial(["ls", "-o", "json"]);
+        match ran.stdout.contains("\"creating\"") {
+            true => Ok(()),
+            false => Err(format!("{ran:?}")),
+        }
+    });
+    let second = lab.vial(["up", "busy", "--workers", "2"]);
+    assert_eq!(second.code, 5, "{second:?}");
+    assert!(second.stderr.contains("at work"), "{second:?}");
+    let first = first.wait_with_output_of();
+    assert!(first.0, "{}", first.1);
+    assert_eq!(
+        lab.vial(["ls", "-o", "json"]).json()[0]["nodes"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+}
+
+#[test]
+fn an_up_during_a_down_is_refused_and_a_later_one_completes() {
+    let lab = Lab::up("going", &["--workers", "0"]);
+    let mut down = start(&lab, &["down", "going"]);
+    let refused = eventually("the down is at work", || {
+        let ran = lab.vial(["up", "going", "--workers", "0"]);
+        match ran.code {
+            5 => Ok(ran),
+            _ => Err(format!("{ran:?}")),
+        }
+    });
+    assert!(refused.stderr.contains("is being removed"), "{refused:?}");
+    assert!(down.wait_with_output_of().0);
+    lab.vial(["up", "going", "--workers", "0"]).ok();
+}
+
+#[test]
+fn what_a_cut_down_left_gets_into_no_later_cluster() {
+    let lab = Lab::up("rest", &["--workers", "0"]);
+    lab.kubectl("rest", &["create", "namespace", "old"]).ok();
+    let uid = lab.status("rest")["uid"].clone();
+    // As a removal leaves it that is killed after its first step.
+    let record = lab.cluster_dir("rest").join("cluster.json");
+    let text = std::fs::read_to_string(&record).expect("a record");
+    let keeper = lab.status("rest")["keeperPid"].as_i64().expect("a pid");
+    crate::lab::signal(keeper, Signal::KILL);
+    std::fs::write(&record, text.replace("\"up\"", "\"deleting\"")).expect("written");
+
+    lab.vial(["up", "rest", "--workers", "0"]).ok();
+    assert_ne!(lab.status("rest")["uid"], uid);
+    assert_ne!(lab.kubectl("rest", &["get", "namespace", "old"]).code, 0);
 }
 
 #[test]

@@ -178,6 +178,29 @@ impl Lab {
             .clone()
     }
 
+    /// Pid on the host of the first process of a node's container.
+    #[track_caller]
+    pub(crate) fn agent_pid(&self, cluster: &str, container: &str) -> u32 {
+        let read = |pid: u32, file: &str| {
+            fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
+        };
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .find(|pid| {
+                let group = read(*pid, "cgroup");
+                read(*pid, "cmdline").starts_with("vial-agent")
+                    && group.contains(&format!("/vial/{cluster}-"))
+                    && group.contains(container)
+            })
+            .expect("the container runs")
+    }
+
+    /// The directory of a cluster: record, keys, disks.
+    pub(crate) fn cluster_dir(&self, cluster: &str) -> PathBuf {
+        self.home.join("clusters").join(cluster)
+    }
+
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.dir.path().join(name);
         fs::write(&path, content).expect("written");
@@ -242,6 +265,13 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+/// Sends a signal to a process, which lives.
+#[track_caller]
+pub(crate) fn signal(pid: impl TryInto<i32>, signal: rustix::process::Signal) {
+    let pid = pid.try_into().ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a pid"), signal).expect("it lives");
 }
 
 /// Asks again until it is so; there is nothing to wait on for what a test sees from outside.

@@ -13,4 +13,5 @@ mod lab;
 mod load_balancer;
 mod sealed;
 mod side_by_side;
+mod stuck;
 mod workloads;
