@@ -145,7 +145,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         assert!(holder(&path).unwrap().is_none());
-        let mut held = Lock::try_take(&path).unwrap().unwrap();
+        let held = Lock::try_take(&path).unwrap().unwrap();
         assert!(holder(&path).unwrap().is_none(), "it may be anybody");
         held.sign(Path::new("/run/a/very/long/path/of/a.sock"))
             .unwrap();

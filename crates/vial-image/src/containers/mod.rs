@@ -8,6 +8,7 @@ mod layout;
 mod toolbox;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -137,8 +138,8 @@ impl Containers<'_> {
         let mut made: BTreeMap<Part, Compressed> = BTreeMap::new();
         for image in plan {
             for &part in &image.layers {
-                if !made.contains_key(&part) {
-                    made.insert(part, self.part(&layout, part)?);
+                if let Entry::Vacant(room) = made.entry(part) {
+                    room.insert(self.part(&layout, part)?);
                 }
             }
             let layers: Vec<_> = image.layers.iter().map(|part| made[part].clone()).collect();
