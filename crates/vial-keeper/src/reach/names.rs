@@ -45,7 +45,7 @@ pub(super) fn meaning(name: &str, cluster: &str) -> Result<Meaning, Unreachable>
             let (namespace, name) = ((*namespace).to_owned(), (*name).to_owned());
             Ok(Meaning::Target(Target::Service { namespace, name }))
         }
-        [_, .., "svc" | "pod"] => Ok(Meaning::Ask),
+        [_, _, .., "svc" | "pod"] => Ok(Meaning::Ask),
         _ => Err(Unreachable::Unknown {
             what: format!("{name} is no name of cluster {cluster}"),
             hint: Some(
