@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["vial-image", "vial-sandbox"],
     &["vial-node", "vial-agent"],
     &["vial-rpc", "vial-net", "vial-pki"],
-    &["vial-sys", "vial-spec"],
+    &["vial-sys", "vial-spec", "vial-archive"],
     &["vial-testing"],
 ];
 
