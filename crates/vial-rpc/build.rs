@@ -6,6 +6,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(["proto/init.proto", "proto/agent.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .btree_map(".")
+        // Files' content is passed on without being copied.
+        .bytes(".vial.v1.ReadTreePart")
+        .bytes(".vial.v1.WriteTreePart")
         .compile_fds(files)?;
     Ok(())
 }

@@ -35,6 +35,7 @@ mod reaper;
 mod run;
 mod server;
 mod supervisor;
+mod tree;
 mod wait;
 
 use std::error::Error;

@@ -12,9 +12,10 @@ use vial_rpc::agent_server::Agent;
 use vial_rpc::exec_input::Input;
 use vial_rpc::{
     AgentInfoReply, AgentInfoRequest, ComponentRef, ComponentSpec, ComponentStatus, ExecInput,
-    ExecOutput, ListComponentsReply, ListComponentsRequest, LogsChunk, LogsRequest,
-    RemoveComponentReply, WaitReadyRequest, WatchComponentsRequest, WriteFilesReply,
-    WriteFilesRequest,
+    ExecOutput, ListComponentsReply, ListComponentsRequest, LogsChunk, LogsRequest, LookReply,
+    LookRequest, ReadTreePart, ReadTreeRequest, RemoveComponentReply, TreeSummary,
+    WaitReadyRequest, WatchComponentsRequest, WriteFilesReply, WriteFilesRequest, WriteTreePart,
+    write_tree_part,
 };
 
 use crate::exec::{self, ExecError};
@@ -24,7 +25,7 @@ use crate::logs::{self, LogsError};
 use crate::nearest::unknown_component;
 use crate::reaper::Reaper;
 use crate::supervisor::{Gone, Subscription, Supervisor};
-use crate::{error_chain, probe, wait};
+use crate::{error_chain, probe, tree, wait};
 
 /// Changes of state that wait for a slow watcher.
 const QUEUE: usize = 16;
@@ -174,6 +175,34 @@ impl Agent for Server {
     ) -> Result<Response<Self::LogsStream>, Status> {
         let chunks = logs::serve(&self.supervisor, request.into_inner()).await?;
         Ok(Response::new(ReceiverStream::new(chunks)))
+    }
+
+    async fn look(&self, request: Request<LookRequest>) -> Result<Response<LookReply>, Status> {
+        tree::look(request.into_inner()).await.map(Response::new)
+    }
+
+    type ReadTreeStream = ReceiverStream<Result<ReadTreePart, Status>>;
+
+    async fn read_tree(
+        &self,
+        request: Request<ReadTreeRequest>,
+    ) -> Result<Response<Self::ReadTreeStream>, Status> {
+        let parts = tree::read(request.into_inner())?;
+        Ok(Response::new(ReceiverStream::new(parts)))
+    }
+
+    async fn write_tree(
+        &self,
+        request: Request<Streaming<WriteTreePart>>,
+    ) -> Result<Response<TreeSummary>, Status> {
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.and_then(|first| first.part);
+        let Some(write_tree_part::Part::Start(start)) = first else {
+            return Err(Status::invalid_argument(
+                "the first message of a tree has to be its start",
+            ));
+        };
+        tree::write(start, parts).await.map(Response::new)
     }
 }
 

@@ -10,7 +10,9 @@
 
 mod channel;
 pub mod exec;
+pub mod pipe;
 
+pub use bytes::Bytes;
 pub use channel::{ConnectError, connect};
 pub use exec::{exec_collect, exec_interactive};
 pub use tonic::Code;

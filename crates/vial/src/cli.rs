@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Exec(commands::exec::ExecArgs),
     /// Connect standard input and output to a port in a cluster
     Netcat(commands::netcat::NetcatArgs),
+    /// Copy files between nodes and this machine
+    Cp(commands::cp::CpArgs),
     /// Print a cluster's kubeconfig, or merge it into yours
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Run the kubectl of the cluster's own version

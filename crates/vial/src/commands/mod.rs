@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completion;
+pub(crate) mod cp;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod exec;
@@ -30,6 +31,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Check(args) => check::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Exec(args) => exec::run(context, args).await,
+        Command::Cp(args) => cp::run(context, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Kubectl(args) => kubectl::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, &args),

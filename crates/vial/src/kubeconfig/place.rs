@@ -45,6 +45,14 @@ impl Environment {
         }
     }
 
+    /// User and group of the person at the keyboard.
+    pub(crate) fn person(&self) -> (u32, u32) {
+        self.sudo.unwrap_or_else(|| {
+            let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+            (uid.as_raw(), gid.as_raw())
+        })
+    }
+
     /// The home directory of the person at the keyboard.
     fn home(&self) -> Option<PathBuf> {
         let of_sudo = self.sudo.and_then(|(uid, _)| {

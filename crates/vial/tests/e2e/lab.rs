@@ -106,15 +106,31 @@ impl Lab {
         args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
     ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vial"));
+        command.args(args);
+        self.prepare(&mut command);
         command
-            .args(args)
+    }
+
+    /// Lets a command, and the vial it may call, see this lab's directories.
+    fn prepare(&self, command: &mut Command) {
+        command
             .env("VIAL_HOME", &self.home)
-            .env("VIAL_RUN", &self.run);
-        command
+            .env("VIAL_RUN", &self.run)
             .env("KUBECONFIG", self.kubeconfig())
             .env_remove("VIAL_CLUSTER")
             .stdin(Stdio::null());
-        command
+    }
+
+    /// A script as a person would write it, with `$1`, …; `vial` is on its PATH.
+    pub(crate) fn shell(&self, script: &str, args: &[&str]) -> Ran {
+        let vial = Path::new(env!("CARGO_BIN_EXE_vial"));
+        let mut path = vial.parent().unwrap_or(vial).as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.args(["-ec", script, "sh"]).args(args);
+        self.prepare(&mut command);
+        Ran::of(command.env("PATH", path).output().expect("sh runs"))
     }
 
     pub(crate) fn vial(&self, args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Ran {

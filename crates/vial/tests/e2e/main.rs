@@ -7,6 +7,7 @@
 mod bad_input;
 mod cluster;
 mod configured;
+mod copies;
 mod families;
 mod interrupted;
 mod lab;
