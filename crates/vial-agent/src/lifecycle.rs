@@ -420,7 +420,7 @@ impl Lifecycle {
         component.crashes += 1;
         component.enter(
             Phase::Backoff { ran },
-            format!("{why}; starts again in {} ms", after.as_millis()),
+            format!("{why}; starts again in {after:?}"),
             now,
         );
         component.timer = self.timers;

@@ -84,6 +84,19 @@ fn a_flag_of_one_component_restarts_only_that_component() {
 }
 
 #[test]
+fn flags_and_variables_of_the_clusters_dns_stand_in_its_deployment() {
+    let plan = planned(
+        "components: {coredns: {args: {dns.port: 1053, conf: null}, env: {GOGC: 50}}}\nworkers: 1\n",
+    );
+    let text = plan.bootstrap;
+    assert!(text.contains(r#"args: ["-dns.port=1053"]"#), "{text}");
+    assert!(
+        text.contains(r#"env: [{"name":"GOGC","value":"50"}]"#),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_kubelet_setting_of_one_node_restarts_that_kubelet() {
     let before = planned("workers: 2\n");
     let after =

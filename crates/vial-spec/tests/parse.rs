@@ -63,6 +63,7 @@ fn a_value_of_the_wrong_type_is_named_with_the_right_one() {
     insta::assert_snapshot!(fields("components: {kubelet: {config: text}}\n"), @r#"vial.yaml:3:32: expected a mapping, as in "field: value""#);
     insta::assert_snapshot!(fields("workers: {files: [{content: x}]}\n"), @r#"vial.yaml:3:20: the field "path" is missing"#);
     insta::assert_snapshot!(fields("featureGates: {A: 1}\n"), @"vial.yaml:3:19: expected true or false");
+    insta::assert_snapshot!(fields("featureGates: {A: \"yes\"}\n"), @"vial.yaml:3:19: expected true or false");
     insta::assert_snapshot!(message("just text\n"), @r#"vial.yaml:1:1: expected a mapping, as in "field: value""#);
     insta::assert_snapshot!(message("- a\n- b\n"), @r#"vial.yaml:1:1: expected a mapping, as in "field: value""#);
 }

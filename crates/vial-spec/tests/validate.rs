@@ -443,6 +443,7 @@ fn components() {
     vial.yaml:3:37: components.kubelet.env["A=B"]: "A=B" is not the name of an environment variable, as GODEBUG is
     "#);
     insta::assert_snapshot!(errors("components: {etcd: {config: {a: b}}}"), @"vial.yaml:3:21: components.etcd.config: etcd has no configuration file that can be changed; only kube-proxy and kubelet have; use args");
+    insta::assert_snapshot!(errors("workers: {labels: {kubernetes.io/hostname: a}}"), @r#"vial.yaml:3:20: workers.labels["kubernetes.io/hostname"]: kubernetes.io/hostname is what the kubelet says of its node, it cannot be chosen"#);
     insta::assert_snapshot!(errors("featureGates: {allAlpha: true}"), @r#"vial.yaml:3:16: featureGates.allAlpha: "allAlpha" is not the name of a feature gate, as AllAlpha is"#);
 }
 

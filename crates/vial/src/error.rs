@@ -101,6 +101,15 @@ impl Error {
         }
     }
 
+    /// What a keeper tells: a message, below which it may quote lines of a log, and its code.
+    pub(crate) fn told(code: u8, message: &str, hint: Option<String>) -> Self {
+        let mut lines = message.lines();
+        let first = lines.next().unwrap_or_default();
+        lines
+            .fold(Self::new(Code::from_u8(code), first), Self::detail)
+            .maybe_hint(hint)
+    }
+
     /// `message` failed because of `source`; the code follows from the input and output errors among the causes.
     pub(crate) fn caused(
         message: impl Into<String>,
@@ -350,6 +359,13 @@ mod tests {
                 "{code:?}"
             );
         }
+    }
+
+    #[test]
+    fn lines_that_a_keeper_quotes_stand_below_the_message() {
+        let told = Error::told(1, "etcd is not ready\nlast lines:\n  no space", None);
+        assert_eq!(told.line().unwrap(), "etcd is not ready");
+        assert_eq!(told.details(), ["last lines:", "  no space"]);
     }
 
     #[test]

@@ -222,7 +222,7 @@ fn a_minute_of_readiness_forgives_earlier_crashes() {
     let actions = story.exits("kubelet", 139);
     assert_eq!(
         story.lifecycle.status("kubelet").unwrap().message,
-        "ended by signal 11; starts again in 100 ms"
+        "ended by signal 11; starts again in 100ms"
     );
     assert_eq!(story.delay(&actions).0, 100);
 }
@@ -307,7 +307,7 @@ fn a_program_that_is_missing_is_tried_again_and_is_no_restart() {
         (status.state(), status.message.as_str()),
         (
             State::Backoff,
-            "no program /bin/etcd; starts again in 100 ms"
+            "no program /bin/etcd; starts again in 100ms"
         )
     );
     let Some(Action::Timer { timer, .. }) = actions.last().cloned() else {

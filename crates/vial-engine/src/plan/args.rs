@@ -46,11 +46,15 @@ impl Args {
     /// `program --a=1 --b=2`, sorted by flag.
     pub(super) fn argv(self, program: &str) -> Vec<String> {
         std::iter::once(program.to_owned())
-            .chain(
-                self.0
-                    .into_iter()
-                    .map(|(name, value)| format!("--{name}={value}")),
-            )
+            .chain(self.flags("--"))
+            .collect()
+    }
+
+    /// `--a=1 --b=2`, sorted by flag; some programs want one dash.
+    pub(super) fn flags(self, dashes: &str) -> Vec<String> {
+        let flags = self.0.into_iter();
+        flags
+            .map(|(name, value)| format!("{dashes}{name}={value}"))
             .collect()
     }
 }

@@ -3,8 +3,9 @@
 //! Node objects are not among them: they have a life of their own, see [`crate::execute`].
 
 use serde_json::json;
-use vial_spec::ClusterSpec;
+use vial_spec::{ClusterSpec, ComponentConfig};
 
+use super::args::Args;
 use super::component::{KUBELET_CLIENT, LOCAL_PATH_NAMESPACE, PROVISIONER};
 use super::network::gateways;
 
@@ -19,7 +20,13 @@ pub(super) fn bootstrap(spec: &ClusterSpec, kubernetes: &str) -> String {
         .iter()
         .map(ToString::to_string)
         .collect();
+    let config = spec.components.get("coredns").cloned().unwrap_or_default();
+    let args = Args::default()
+        .set("conf", "/etc/coredns/Corefile")
+        .overlaid(&config);
     let dns = include_str!("manifests/coredns.yaml")
+        .replace("{{args}}", &json!(args.flags("-")).to_string())
+        .replace("{{env}}", &coredns_env(&config))
         .replace("{{image}}", COREDNS_IMAGE)
         .replace("{{replicas}}", &replicas.to_string())
         .replace(
@@ -52,6 +59,15 @@ pub(super) fn bootstrap(spec: &ClusterSpec, kubernetes: &str) -> String {
     };
     let images = include_str!("manifests/images.yaml").replace("{{version}}", version);
     [rights, dns, storage, images].join("---\n")
+}
+
+/// The variables of the container, as JSON, which is YAML.
+fn coredns_env(config: &ComponentConfig) -> String {
+    let variables = config.env.iter();
+    let variables: Vec<_> = variables
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect();
+    json!(variables).to_string()
 }
 
 /// Mutating admission policies became stable, and are on by default, with Kubernetes 1.36.

@@ -74,7 +74,7 @@ impl File {
     /// The first thing that is wrong with the form, with line and column.
     pub fn parse(text: &str, origin: &str) -> Result<File, ParseError> {
         // No snippets: whoever shows the error has the text and the position.
-        let options = serde_saphyr::options! { with_snippet: false };
+        let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
         match serde_saphyr::from_str_with_options::<File>(text, options) {
             Ok(file) => {
                 let source = Source {

@@ -106,6 +106,12 @@ fn name(file: &File, overrides: &Overrides, problems: &mut Problems) -> String {
     if let Err(error) = names::check_cluster(name) {
         problems.add(&path, error.to_string());
     }
+    // Also when it gives way to NAME: the file is to be right by itself.
+    if let (Some(_), Some(name)) = (&overrides.name, &file.name)
+        && let Err(error) = names::check_cluster(name)
+    {
+        problems.add(&FieldPath::root().key("name"), error.to_string());
+    }
     name.to_owned()
 }
 

@@ -12,6 +12,13 @@ use crate::{
     Taint,
 };
 
+/// Labels that a kubelet reports of its own machine and puts right again (pkg/kubelet/kubelet_node_status.go).
+const KUBELET_LABELS: [&str; 3] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+];
+
 /// What the file says of nodes.
 pub(super) struct Groups {
     pub(super) control_plane: NodeEntry,
@@ -173,6 +180,11 @@ fn layer(
         let path = path.key("labels").key(&key);
         syntax::qualified_name(&path, &key, problems);
         syntax::label_value(&path, &value.0, problems);
+        if KUBELET_LABELS.contains(&key.as_str()) {
+            let message =
+                format!("{key} is what the kubelet says of its node, it cannot be chosen");
+            problems.add(&path, message);
+        }
         labels.insert(key, value.0);
     }
     Layer {

@@ -167,7 +167,7 @@ async fn remove(context: &Context, name: &str, client: &Client) -> Result<(), Fa
                 code,
             })) => {
                 progress.end(true);
-                let error = Error::new(Code::from_u8(code), message).maybe_hint(hint);
+                let error = Error::told(code, &message, hint);
                 return Err(Failed::Told(error));
             }
             Some(Ok(event)) => progress.event(&event),

@@ -226,7 +226,7 @@ async fn make(
                 hint,
                 code,
             })) => {
-                return Err(Error::new(Code::from_u8(code), message).maybe_hint(hint));
+                return Err(Error::told(code, &message, hint));
             }
             Some(Ok(event)) => progress.event(&event),
             Some(Err(error)) => return Err(keeper_error(&name, error)),
