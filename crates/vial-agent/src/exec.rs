@@ -93,11 +93,14 @@ pub(crate) fn start(
     let path = environment.get("PATH").map_or("", String::as_str);
     let (outputs, queue) = mpsc::channel(QUEUE);
     let Some(program) = find_program(name, path, &cwd) else {
-        refuse(
-            outputs,
-            format!("{name}: no such program in {path}\n"),
-            NOT_FOUND,
-        );
+        let (why, code) = if name.contains('/') && cwd.join(name).exists() {
+            ("it is not a program".to_owned(), NOT_EXECUTABLE)
+        } else if name.contains('/') {
+            ("no such program".to_owned(), NOT_FOUND)
+        } else {
+            (format!("no such program in {path}"), NOT_FOUND)
+        };
+        refuse(outputs, format!("{name}: {why}\n"), code);
         return Ok(queue);
     };
     let mut command = Command::new(program);

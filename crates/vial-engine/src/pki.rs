@@ -238,6 +238,26 @@ fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// Removes the keys and certificates of a node that is gone from the directory `dir`; fine when there are none.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(crate) fn forget_node(dir: &Path, node: &str) -> Result<()> {
+    let gone = |result: std::io::Result<()>, path: &Path| match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    };
+    let leaves = dir.join("leaves").join(node);
+    gone(fs::remove_dir_all(&leaves), &leaves)?;
+    for file in [format!("host_{node}"), format!("host_{node}.pub")] {
+        let path = dir.join("ssh").join(file);
+        gone(fs::remove_file(&path), &path)?;
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(dir) = path.parent() {
         private_dir(dir).map_err(Error::file("make", dir))?;

@@ -3,9 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
-use crate::context::DEFAULT_CLUSTER;
 use crate::error::EXIT_CODES;
 use crate::ui::ColorChoice;
+use crate::wanted::default_name;
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -66,16 +66,16 @@ pub(crate) struct Global {
 /// The cluster, for commands that are about it.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterName {
-    /// The cluster
-    #[arg(value_name = "NAME", env = "VIAL_CLUSTER", default_value = DEFAULT_CLUSTER, hide_env_values = true)]
+    /// The cluster [env: VIAL_CLUSTER]
+    #[arg(value_name = "NAME", default_value_t = default_name())]
     pub(crate) name: String,
 }
 
 /// The cluster, for commands that are about something in it.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterFlag {
-    /// The cluster
-    #[arg(short, long, value_name = "NAME", env = "VIAL_CLUSTER", default_value = DEFAULT_CLUSTER, hide_env_values = true)]
+    /// The cluster [env: VIAL_CLUSTER]
+    #[arg(short, long, value_name = "NAME", default_value_t = default_name())]
     pub(crate) cluster: String,
 }
 

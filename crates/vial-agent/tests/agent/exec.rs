@@ -100,6 +100,17 @@ async fn codes_and_both_outputs_come_back() {
 }
 
 #[tokio::test]
+async fn what_is_no_program_cannot_be_executed() {
+    let lab = Lab::new().await;
+    for argv in ["/etc/passwd", "/etc"] {
+        let output = vial_rpc::exec_collect(lab.channel.clone(), [argv], b"")
+            .await
+            .unwrap();
+        assert_eq!(output.code, 126, "{argv}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_start_ends_like_in_a_shell() {
     let lab = Lab::new().await;
     let output = vial_rpc::exec_collect(lab.channel.clone(), ["no-such-program"], b"")

@@ -1,4 +1,4 @@
-//! A node that is not wanted any more: its object, its containers, its disk.
+//! A node that is not wanted any more: its object, its containers, its disk, its keys.
 
 use vial_rpc::StopContainerRequest;
 use vial_rpc::init_client::InitClient;
@@ -8,7 +8,7 @@ use super::down::remove_tree;
 use crate::paths::Paths;
 use crate::plan::NodePlan;
 use crate::progress::{Reporter, step};
-use crate::{Error, Result, kube_api};
+use crate::{Error, Result, kube_api, pki};
 
 /// Removes a node of the former plan. The network lost its link already.
 pub(super) async fn node(
@@ -39,8 +39,9 @@ pub(super) async fn node(
                     .await
                     .map_err(Error::rpc(what))?;
             }
-            let disk = paths.cluster_dir(cluster).join("nodes").join(name);
-            remove_tree(&disk)
+            let dir = paths.cluster_dir(cluster);
+            remove_tree(&dir.join("nodes").join(name))?;
+            pki::forget_node(&dir.join("pki"), name)
         },
     )
     .await

@@ -123,10 +123,13 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
     }
     let ui = &context.ui;
     let took = crate::ui::seconds(began.elapsed());
+    let nodes = match status.nodes.len() {
+        1 => "1 node".to_owned(),
+        count => format!("{count} nodes"),
+    };
     let what = format!(
-        "cluster {name} is up: kubernetes {}, {} nodes",
-        status.kubernetes,
-        status.nodes.len()
+        "cluster {name} is up: kubernetes {}, {nodes}",
+        status.kubernetes
     );
     ui.status(format!(
         "{} {what} {}",
