@@ -34,7 +34,7 @@ use vial_spec::ClusterSpec;
 use crate::paths::Paths;
 use crate::pki::ClusterPki;
 use crate::plan::{ADMIN, Change, Facts, ImageFacts, Plan, changes, plan};
-use crate::record::{Journal, Record};
+use crate::record::{Journal, OpenPort, Record};
 use crate::{Error, Result};
 
 /// A cluster that is about to be brought up: everything decided and announced on disk.
@@ -73,13 +73,15 @@ pub struct Birth {
     pub api_port: u16,
 }
 
-/// Plans, announces the plan in the record and makes missing keys. `birth` is asked only for a new cluster.
+/// Plans, announces the plan in the record and makes missing keys. `ports` are those that are taken for it, `birth` is
+/// asked only for a new cluster.
 ///
 /// # Errors
 /// When the change is one that a cluster cannot take (nothing was written then), or a file cannot be written.
 pub fn prepare(
     paths: &Paths,
     spec: &ClusterSpec,
+    ports: Vec<OpenPort>,
     image: &NodeImage,
     birth: impl FnOnce() -> std::io::Result<Birth>,
 ) -> Result<Prepared> {
@@ -102,6 +104,7 @@ pub fn prepare(
                 image_digest: image.digest.to_string(),
                 kubernetes: image.kubernetes.clone(),
                 api_port: birth.api_port,
+                ports: Vec::new(),
             }
         }
     };
@@ -117,6 +120,7 @@ pub fn prepare(
         None => Vec::new(),
     };
     record.spec = spec.clone();
+    record.ports = ports;
     record.journal = Journal::Creating;
     record.save(paths)?;
     let pki = ClusterPki::open(&paths.cluster_dir(&spec.name).join("pki"), &new)?;

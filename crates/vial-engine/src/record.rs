@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vial_spec::ClusterSpec;
+use vial_spec::port::PortForward;
 
 use crate::paths::{Paths, private_dir};
 use crate::{Error, Result};
@@ -43,6 +44,30 @@ pub struct Record {
     pub kubernetes: String,
     /// The loopback port of the API, for the cluster's life.
     pub api_port: u16,
+    /// Forwarded ports: those of the specification, and those added since.
+    #[serde(default)]
+    pub ports: Vec<OpenPort>,
+}
+
+/// A forwarded port, as it was asked for and where it is, for the cluster's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenPort {
+    /// What was asked for; its port may be 0.
+    pub forward: PortForward,
+    /// The port of the host, chosen when 0 was asked for.
+    pub port: u16,
+}
+
+impl OpenPort {
+    /// With the port it has.
+    #[must_use]
+    pub fn resolved(&self) -> PortForward {
+        PortForward {
+            port: self.port,
+            ..self.forward.clone()
+        }
+    }
 }
 
 impl Record {

@@ -6,6 +6,9 @@
 //! | `POST /v1/up` with [`UpRequest`] | a stream of [`Event`], one JSON object a line, closed by `done` or `failed` |
 //! | `POST /v1/down` | the same |
 //! | `POST /v1/check` | a stream of [`CheckEvent`] |
+//! | `GET /v1/ports` | a list of [`PortStatus`] |
+//! | `POST /v1/ports` with [`AddPorts`] | those that are there then |
+//! | `DELETE /v1/ports` with [`RemovePorts`] | those that were removed |
 //! | `GET /v1/connect?target=HOST:PORT` with `Upgrade: vial-stream` | `101`, then a connection to that place of the cluster: bytes both ways, each way ended by itself |
 //!
 //! A request that cannot be answered gets a 4xx or 5xx: with JSON ([`Refusal`]) or plain words.
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vial_spec::ClusterSpec;
+use vial_spec::port::PortForward;
 
 /// What a connection into the cluster is called in the header `Upgrade`.
 pub const STREAM: &str = "vial-stream";
@@ -188,8 +192,61 @@ pub struct Endpoint {
     pub name: String,
     /// `127.0.0.1:45671`.
     pub host: String,
-    /// `10.89.0.11:6443`.
+    /// `10.89.0.11:6443`, `svc/default/web:80`.
     pub target: String,
+    /// Why it cannot be used at this moment; empty when it can.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// Forward more ports.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddPorts {
+    /// Which.
+    pub ports: Vec<PortForward>,
+    /// Also to what is not there yet.
+    pub allow_missing: bool,
+}
+
+/// Forward some ports no more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovePorts {
+    /// `8080`, `127.0.0.1:8080`, or as they are shown: `8080:svc/default/web:80`.
+    pub ports: Vec<String>,
+}
+
+/// A forwarded port and how it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortStatus {
+    /// As a person writes it, with the port that was chosen: `8080:svc/default/web:80`.
+    pub spec: String,
+    /// `127.0.0.1:8080`.
+    pub host: String,
+    /// `svc/default/web:80`.
+    pub target: String,
+    /// How it does.
+    pub state: PortState,
+    /// Why it cannot be used at this moment; empty when it can.
+    pub message: String,
+    /// Connections at this moment.
+    pub connections: usize,
+}
+
+/// How a forwarded port does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortState {
+    /// It is listened at, and its target is there.
+    Open,
+    /// It is listened at, and its target is not there (yet, or any more).
+    Waiting,
+    /// Another program has taken it.
+    Taken,
+    /// The cluster does not run.
+    Stopped,
 }
 
 /// Progress of `vial check`.

@@ -6,12 +6,16 @@ mod http;
 use std::path::PathBuf;
 
 use futures::{Stream, StreamExt as _};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vial_engine::paths::Paths;
 use vial_engine::record::Record;
 use vial_spec::target::{Target, TargetPort};
 
-use crate::api::{CheckEvent, ClusterStatus, Event, KubeAccess, Refusal, STREAM, UpRequest};
+use crate::api::{
+    AddPorts, CheckEvent, ClusterStatus, Event, KubeAccess, PortStatus, Refusal, RemovePorts,
+    STREAM, UpRequest,
+};
 use crate::clusters::lives;
 
 pub(crate) use daemon::elsewhere;
@@ -196,6 +200,33 @@ impl Client {
         self.post("/v1/check", Vec::new()).await
     }
 
+    /// The forwarded ports.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn ports(&self) -> Result<Vec<PortStatus>, ClientError> {
+        self.get("/v1/ports").await
+    }
+
+    /// Forwards more ports; gives all that are there then.
+    ///
+    /// # Errors
+    /// When a port is taken or a target unknown; nothing is changed then.
+    pub async fn add_ports(&self, request: &AddPorts) -> Result<Vec<PortStatus>, ClientError> {
+        self.ask("POST", "/v1/ports", request).await
+    }
+
+    /// Forwards some ports no more; gives those.
+    ///
+    /// # Errors
+    /// When one of them is not there; nothing is changed then.
+    pub async fn remove_ports(
+        &self,
+        request: &RemovePorts,
+    ) -> Result<Vec<PortStatus>, ClientError> {
+        self.ask("DELETE", "/v1/ports", request).await
+    }
+
     /// A connection to a place in the cluster; see [`crate::api`].
     ///
     /// # Errors
@@ -222,6 +253,19 @@ impl Client {
         let body = http::get(&self.socket, path)
             .await
             .map_err(|error| self.talk(error))?;
+        let bytes = body.whole().await.map_err(|error| self.talk(error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.talk(http::Failed::Io(error.into())))
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        let body = http::send(&self.socket, method, path, body).await;
+        let body = body.map_err(|error| self.talk(error))?;
         let bytes = body.whole().await.map_err(|error| self.talk(error))?;
         serde_json::from_slice(&bytes).map_err(|error| self.talk(http::Failed::Io(error.into())))
     }

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, StatusCode};
@@ -19,9 +18,9 @@ use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 use vial_spec::target::{Target, TargetError, TargetPort};
 
-use crate::api::{Refusal, STREAM};
+use crate::api::STREAM;
 use crate::keeper::Keeper;
-use crate::reach::Unreachable;
+use crate::refused::Refused;
 
 /// Of each direction.
 const BUFFER: usize = 64 * 1024;
@@ -38,30 +37,21 @@ pub(crate) async fn get(
     State(keeper): State<Arc<Keeper>>,
     Query(wanted): Query<Wanted>,
     mut request: Request,
-) -> Response {
+) -> Result<Response, Refused> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let (true, Some(upgrade)) = (asks_for_stream(request.headers()), upgrade) else {
         let what = format!("{:?} needs the header Upgrade: {STREAM}", "/v1/connect");
-        return refuse(StatusCode::UPGRADE_REQUIRED, what, None);
+        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, what, None));
     };
-    let (target, port) = match parse(&wanted.target) {
-        Ok(parsed) => parsed,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string(), None),
-    };
-    let Some((reach, closing)) = keeper.reach() else {
-        let what = format!("cluster {} does not run", keeper.name);
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, what, None);
-    };
-    let stream = match reach.connect(&target, &port).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let hint = error.hint().map(str::to_owned);
-            return refuse(status(&error), error.to_string(), hint);
-        }
-    };
+    let (target, port) = parse(&wanted.target)
+        .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string(), None))?;
+    let (reach, closing) = keeper
+        .reach()
+        .ok_or_else(|| Refused::stopped(&keeper.name))?;
+    let stream = reach.connect(&target, &port).await?;
     tokio::spawn(closing.run_until_cancelled_owned(pass(upgrade, stream)));
     let headers = [(CONNECTION, "upgrade"), (UPGRADE, STREAM)];
-    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
 fn asks_for_stream(headers: &HeaderMap) -> bool {
@@ -83,16 +73,4 @@ async fn pass(upgrade: OnUpgrade, mut stream: TcpStream) {
     // Either side may cut the connection; that is its business.
     let _ =
         copy_bidirectional_with_sizes(&mut TokioIo::new(client), &mut stream, BUFFER, BUFFER).await;
-}
-
-fn status(error: &Unreachable) -> StatusCode {
-    match error {
-        Unreachable::Unknown { .. } => StatusCode::NOT_FOUND,
-        Unreachable::Unsuitable(_) => StatusCode::BAD_REQUEST,
-        Unreachable::NotReady(_) | Unreachable::Failed { .. } => StatusCode::BAD_GATEWAY,
-    }
-}
-
-fn refuse(status: StatusCode, message: String, hint: Option<String>) -> Response {
-    (status, Json(Refusal { message, hint })).into_response()
 }

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use vial_engine::Error;
 
 use crate::api::Event;
+use crate::ports::{Conflict, Taken};
 
 /// Exit codes of the command line that come from here.
 mod code {
@@ -51,6 +52,12 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         }
         Some(format!("vial status {cluster} shows how far it came; vial up {cluster} tries again, vial down {cluster} removes it"))
     });
+    if let Some(conflict) = error.downcast_ref::<Conflict>() {
+        return conflicting(conflict.to_string(), conflict.hint());
+    }
+    if let Some(taken) = error.downcast_ref::<Taken>() {
+        return conflicting(taken.to_string(), taken.hint());
+    }
     let code = match engine {
         Some(Error::Unchangeable { .. }) => code::CONFLICT,
         _ if says(error, ErrorKind::StorageFull, "No space left on device") => code::NO_SPACE,
@@ -61,6 +68,15 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         message: chain(error),
         hint,
         code,
+    }
+}
+
+/// Something of the host or the cluster is used otherwise; nothing was changed.
+fn conflicting(message: String, hint: String) -> Event {
+    Event::Failed {
+        message,
+        hint: Some(hint),
+        code: code::CONFLICT,
     }
 }
 

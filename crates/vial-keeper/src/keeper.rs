@@ -14,10 +14,12 @@ use vial_engine::paths::{Paths, private_dir};
 use vial_engine::plan::Plan;
 use vial_engine::record::Record;
 use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
+use vial_spec::ClusterSpec;
 
 use crate::api::{Event, UpRequest};
 use crate::lock::try_own;
 use crate::operation::{By, Kind, Operation};
+use crate::ports::{Held, Ports};
 use crate::reach::Reach;
 use crate::serve::Services;
 use crate::{failure, server, up, watch};
@@ -52,6 +54,8 @@ pub(crate) struct Keeper {
     pub(crate) name: String,
     pub(crate) maker: Box<dyn Maker>,
     state: Mutex<State>,
+    /// See [`writing`](Self::writing).
+    record: tokio::sync::Mutex<()>,
     /// Held while a sandbox is made: a `down` must not look for it before it can be found.
     pub(crate) making: Arc<tokio::sync::Mutex<()>>,
     /// Something ended: the sandbox, or an operation.
@@ -108,6 +112,7 @@ pub(crate) struct View {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) client: kube::Client,
+    pub(crate) ports: Arc<Ports>,
 }
 
 /// Runs a keeper until there is nothing to keep.
@@ -135,6 +140,7 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         name: name.to_owned(),
         maker: Box::new(NamespaceMaker),
         state: Mutex::default(),
+        record: tokio::sync::Mutex::default(),
         making: Arc::default(),
         changed: Notify::new(),
         ended: AtomicBool::new(false),
@@ -176,6 +182,7 @@ impl Keeper {
             sandbox: Arc::clone(&living.sandbox),
             plan: Arc::clone(&living.plan),
             client: living.client.clone(),
+            ports: living.services.ports(),
         })
     }
 
@@ -183,12 +190,7 @@ impl Keeper {
     pub(crate) fn reach(&self) -> Option<(Reach, CancellationToken)> {
         let state = self.state();
         let living = state.living.as_ref()?;
-        let reach = Reach {
-            sandbox: Arc::clone(&living.sandbox),
-            client: living.client.clone(),
-            spec: Arc::new(living.plan.spec.clone()),
-        };
-        Some((reach, living.services.closing()))
+        Some((living.services.reach(), living.services.closing()))
     }
 
     /// The first process of the cluster's sandbox, served or not.
@@ -233,6 +235,31 @@ impl Keeper {
         if let Some(living) = self.state().living.as_mut() {
             living.plan = plan;
         }
+    }
+
+    /// Serves a cluster as it is wanted and recorded now: its nodes, and its forwarded ports, some of which are held
+    /// already.
+    pub(crate) async fn change(&self, spec: &ClusterSpec, held: Vec<Held>) {
+        let _writing = self.writing().await;
+        let ports = self.state().living.as_ref().map(|living| {
+            living.services.change(spec);
+            living.services.ports()
+        });
+        if let (Some(ports), Ok(Some(record))) = (ports, self.record()) {
+            let wanted = Held::take_some(record.ports, held, &ports);
+            ports.serve(wanted).await;
+        }
+    }
+
+    /// The forwarded ports of the living sandbox.
+    pub(crate) fn ports(&self) -> Option<Arc<Ports>> {
+        let state = self.state();
+        state.living.as_ref().map(|living| living.services.ports())
+    }
+
+    /// Whoever reads the record to write it again holds this meanwhile, and until ports are served as it says.
+    pub(crate) async fn writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.record.lock().await
     }
 
     /// The sandbox is gone: everything that pointed into it is dropped.
@@ -311,10 +338,9 @@ impl Keeper {
     async fn until_needless(self: &Arc<Self>) {
         loop {
             let changed = self.changed.notified();
-            let removed = self
-                .last()
-                .is_some_and(|last| last.kind == Kind::Down && last.is_finished());
-            if removed && matches!(self.record(), Ok(None)) {
+            // Removed, or never made: an `up` that was refused before it wrote anything.
+            let finished = self.last().is_some_and(|last| last.is_finished());
+            if finished && self.living().is_none() && matches!(self.record(), Ok(None)) {
                 return;
             }
             let needed = self.living().is_some() || self.busy().is_some();

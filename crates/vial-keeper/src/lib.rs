@@ -5,6 +5,7 @@
 //!                                                   ├ operation   one up or down at a time, seen by any number of clients
 //!                                                   ├ serve::dns, serve::forward   sockets inside ↔ sockets of the host
 //!                                                   ├ reach       connections to nodes, Services, Pods
+//!                                                   ├ ports       forwarded ports, for the cluster's life
 //!                                                   └ watch       the sandbox's end, containers' ends
 //! ```
 //!
@@ -26,7 +27,9 @@ mod failure;
 mod keeper;
 mod lock;
 mod operation;
+mod ports;
 mod reach;
+mod refused;
 mod serve;
 mod server;
 mod status;

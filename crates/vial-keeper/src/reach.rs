@@ -6,6 +6,7 @@
 //! Asked by `GET /v1/connect` (`vial netcat`, ssh) for one connection each; forwarded ports keep their target looked up
 //! ([`follow`]) and only dial.
 
+pub(crate) mod follow;
 mod names;
 mod unreachable;
 pub(crate) mod way;
@@ -19,6 +20,7 @@ use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 use vial_spec::names::did_you_mean;
@@ -35,11 +37,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Reach {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     pub(crate) client: kube::Client,
-    /// The cluster as it is wanted now.
-    pub(crate) spec: Arc<ClusterSpec>,
+    /// The cluster as it is wanted.
+    pub(crate) wanted: watch::Receiver<Arc<ClusterSpec>>,
 }
 
 impl Reach {
+    /// The cluster as it is wanted now.
+    pub(crate) fn spec(&self) -> Arc<ClusterSpec> {
+        Arc::clone(&self.wanted.borrow())
+    }
+
     /// A connection to a target, looked up at this moment.
     pub(crate) async fn connect(
         &self,
@@ -56,7 +63,7 @@ impl Reach {
         target: &Target,
         port: &TargetPort,
     ) -> Result<Vec<Way>, Unreachable> {
-        let spec = self.spec.as_ref();
+        let spec = &*self.spec();
         match target {
             Target::Node(node) => way::to_node(spec, node, port),
             Target::Address(address) => way::to_address(spec, *address, port),
@@ -86,7 +93,7 @@ impl Reach {
         service: &Service,
         port: &TargetPort,
     ) -> Result<Vec<Way>, Unreachable> {
-        match way::to_service(&self.spec, target, service, port)? {
+        match way::to_service(&self.spec(), target, service, port)? {
             ServiceWays::Virtual(ways) => Ok(ways),
             ServiceWays::Headless(port) => {
                 let namespace = service.namespace().unwrap_or_default();
@@ -94,7 +101,7 @@ impl Reach {
                 let selector = format!("kubernetes.io/service-name={}", service.name_any());
                 let slices = api.list(&ListParams::default().labels(&selector)).await;
                 let slices = slices.map_err(Unreachable::api(target))?;
-                way::to_endpoints(&self.spec, target, &slices.items, &port)
+                way::to_endpoints(&self.spec(), target, &slices.items, &port)
             }
         }
     }
@@ -133,44 +140,55 @@ impl Reach {
         }
     }
 
-    /// What was probably meant: a name in that namespace, the name in another one, or another namespace.
+    /// What was probably meant, or else what there is.
     async fn near<K: Kind>(&self, namespace: &str, name: &str) -> Option<String> {
-        let api: Api<K> = Api::all(self.client.clone());
-        let objects = api.list_metadata(&ListParams::default()).await.ok()?.items;
-        let key = |namespace: &str, name: &str| K::target(namespace, name).to_string();
-        let all: Vec<(String, String)> = objects
-            .iter()
-            .map(|object| (object.namespace().unwrap_or_default(), object.name_any()))
-            .collect();
-        let of = |wanted: &dyn Fn(&(String, String)) -> bool| -> Vec<String> {
-            let found = all.iter().filter(|one| wanted(one));
-            found
-                .map(|(namespace, name)| key(namespace, name))
-                .collect()
-        };
-        let here = of(&|one| one.0 == namespace);
-        if let Some(hint) = did_you_mean(&key(namespace, name), &here) {
+        let all = self.names::<K>().await?;
+        if let Some(hint) = probably::<K>(&all, namespace, name) {
             return Some(hint);
         }
-        let elsewhere = of(&|one| one.1 == name);
-        if let [one, ..] = elsewhere.as_slice() {
-            return Some(format!("did you mean {one:?}?"));
+        let here = in_namespace::<K>(&all, namespace);
+        if !here.is_empty() {
+            return Some(format!("there is {}", here[..here.len().min(8)].join(", ")));
         }
-        if here.is_empty() {
-            let api: Api<Namespace> = Api::all(self.client.clone());
-            let namespaces = api.list_metadata(&ListParams::default()).await.ok()?.items;
-            let names: Vec<String> = namespaces.iter().map(ResourceExt::name_any).collect();
-            if !names.iter().any(|known| known == namespace) {
-                return did_you_mean(namespace, &names)
-                    .map(|hint| format!("there is no namespace {namespace:?}; {hint}"))
-                    .or_else(|| Some(format!("there is no namespace {namespace:?}")));
-            }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let namespaces = api.list_metadata(&ListParams::default()).await.ok()?.items;
+        let names: Vec<String> = namespaces.iter().map(ResourceExt::name_any).collect();
+        if names.iter().any(|known| known == namespace) {
+            return Some(format!("namespace {namespace:?} has none"));
         }
-        match here.as_slice() {
-            [] => Some(format!("namespace {namespace:?} has none")),
-            few => Some(format!("there is {}", few[..few.len().min(8)].join(", "))),
-        }
+        Some(match did_you_mean(namespace, &names) {
+            Some(hint) => format!("there is no namespace {namespace:?}; {hint}"),
+            None => format!("there is no namespace {namespace:?}"),
+        })
     }
+
+    /// Namespace and name of all objects of a kind.
+    async fn names<K: Kind>(&self) -> Option<Vec<(String, String)>> {
+        let api: Api<K> = Api::all(self.client.clone());
+        let objects = api.list_metadata(&ListParams::default()).await.ok()?.items;
+        let names = objects
+            .iter()
+            .map(|object| (object.namespace().unwrap_or_default(), object.name_any()));
+        Some(names.collect())
+    }
+}
+
+/// What was probably meant: another name in that namespace, or the name in another one.
+fn probably<K: Kind>(all: &[(String, String)], namespace: &str, name: &str) -> Option<String> {
+    let wanted = K::target(namespace, name).to_string();
+    did_you_mean(&wanted, &in_namespace::<K>(all, namespace)).or_else(|| {
+        let (elsewhere, _) = all.iter().find(|(_, other)| other == name)?;
+        Some(format!(
+            "did you mean {:?}?",
+            K::target(elsewhere, name).to_string()
+        ))
+    })
+}
+
+fn in_namespace<K: Kind>(all: &[(String, String)], namespace: &str) -> Vec<String> {
+    let here = all.iter().filter(|(other, _)| other == namespace);
+    here.map(|(namespace, name)| K::target(namespace, name).to_string())
+        .collect()
 }
 
 /// A kind of object that a target names.

@@ -3,7 +3,7 @@
 //! Everything here holds sockets only; dropping a [`Services`] closes them all.
 
 mod dns;
-mod forward;
+pub(crate) mod forward;
 mod load_balancer;
 
 pub(crate) use dns::{read_message, write_message};
@@ -13,15 +13,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vial_engine::paths::Paths;
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
+use crate::ports::Ports;
+use crate::reach::Reach;
+use forward::Permits;
+
 /// The running services of one sandbox.
 pub(crate) struct Services {
     _tasks: JoinSet<()>,
+    wanted: watch::Sender<Arc<ClusterSpec>>,
+    reach: Reach,
+    ports: Arc<Ports>,
     closing: CancellationToken,
     _close: DropGuard,
 }
@@ -38,7 +46,13 @@ impl Services {
         paths: &Paths,
     ) -> Self {
         let mut tasks = JoinSet::new();
-        tasks.spawn(forward::serve(api, Arc::clone(sandbox), target));
+        let dial = forward::direct(Arc::clone(sandbox), target);
+        tasks.spawn(forward::serve(
+            api,
+            Permits::of_the_api(),
+            Arc::default(),
+            dial,
+        ));
         tasks.spawn(dns::serve(Arc::clone(sandbox), spec.clone()));
         tasks.spawn(load_balancer::serve(
             client.clone(),
@@ -46,12 +60,36 @@ impl Services {
             paths.clone(),
             spec.name.clone(),
         ));
+        let (wanted, watched) = watch::channel(Arc::new(spec.clone()));
+        let reach = Reach {
+            sandbox: Arc::clone(sandbox),
+            client: client.clone(),
+            wanted: watched,
+        };
         let closing = CancellationToken::new();
         Self {
             _tasks: tasks,
+            wanted,
+            ports: Arc::new(Ports::new(reach.clone())),
+            reach,
             _close: closing.clone().drop_guard(),
             closing,
         }
+    }
+
+    /// The cluster is wanted otherwise from now on.
+    pub(crate) fn change(&self, spec: &ClusterSpec) {
+        self.wanted.send_replace(Arc::new(spec.clone()));
+    }
+
+    /// How to reach into the cluster.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach.clone()
+    }
+
+    /// The forwarded ports.
+    pub(crate) fn ports(&self) -> Arc<Ports> {
+        Arc::clone(&self.ports)
     }
 
     /// Cancelled when these services end: sockets into the sandbox must not outlive them.

@@ -22,6 +22,7 @@ use vial_engine::plan::ADMIN;
 use crate::api::{BEAT, CheckEvent, CheckResult, KubeAccess, UpRequest};
 use crate::keeper::Keeper;
 use crate::operation::By;
+use crate::ports::requests;
 use crate::{connect, failure, status};
 
 /// Listens at `path`, for the owner only.
@@ -43,6 +44,12 @@ pub(crate) async fn serve(
         .route("/v1/up", post(post_up))
         .route("/v1/down", post(post_down))
         .route("/v1/check", post(post_check))
+        .route(
+            "/v1/ports",
+            get(requests::get)
+                .post(requests::post)
+                .delete(requests::delete),
+        )
         .route("/v1/connect", get(connect::get))
         .with_state(keeper);
     if let Err(error) = axum::serve(listener, routes)

@@ -134,8 +134,17 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
             name: "api".into(),
             host,
             target: target.to_string(),
+            message: String::new(),
         });
     }
+    living.ports.settle().await;
+    let ports = living.ports.list().into_iter().map(|port| Endpoint {
+        name: "port".into(),
+        host: port.host,
+        target: port.target,
+        message: port.message,
+    });
+    status.endpoints.extend(ports);
     let components = join_all(living.plan.nodes.iter().map(|node| async {
         let lists = join_all(
             node.containers

@@ -9,11 +9,13 @@ use vial_engine::progress::{Reporter, step};
 use vial_engine::record::{Journal, Record};
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
+use vial_spec::ClusterSpec;
 
 use crate::api::Event;
 use crate::failure::{self, chain};
 use crate::keeper::{Keeper, Living};
 use crate::operation::{Kind, Operation};
+use crate::ports::{self, Held};
 use crate::serve::{self, Services};
 use crate::{status, watch};
 
@@ -31,13 +33,17 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
         };
         let image = image(keeper, &record.spec.node_image, Some(&record.image_digest))?;
         let journal = record.journal;
-        let mut prepared = execute::prepare(&keeper.paths, &record.spec, &image, || {
-            Err(std::io::ErrorKind::NotFound.into())
-        })?;
+        let mut prepared =
+            execute::prepare(&keeper.paths, &record.spec, record.ports, &image, || {
+                Err(std::io::ErrorKind::NotFound.into())
+            })?;
         prepared.record.journal = journal;
         prepared.record.save(&keeper.paths)?;
         let listener = serve::listen(prepared.record.api_port)?;
-        open(keeper, &prepared, sandbox.into(), listener).await
+        open(keeper, &prepared, sandbox.into(), listener).await?;
+        // A port that somebody took meanwhile is shown as taken; the cluster lives on without it.
+        keeper.change(&prepared.plan.spec, Vec::new()).await;
+        Ok(())
     };
     if let Err(error) = resumed.await {
         let error = chain(error.as_ref());
@@ -80,7 +86,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
         record.as_ref().map(|record| record.image_digest.as_str()),
     )?;
     let mut listener = None;
-    let prepared = execute::prepare(&keeper.paths, spec, &image, || {
+    let birth = || {
         let own = serve::listen(0)?;
         let api_port = own.local_addr()?.port();
         listener = Some(own);
@@ -89,9 +95,10 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
             created: jiff::Timestamp::now().to_string(),
             api_port,
         })
-    })?;
+    };
+    let (prepared, held) = prepare(keeper, spec, &image, birth).await?;
     execute::raise_limits(&keeper.paths, &report)?;
-    let (sandbox, mut prepared) = make(keeper, prepared, &report).await?;
+    let (sandbox, prepared) = make(keeper, prepared, &report).await?;
     execute::connect(&prepared, sandbox.as_ref(), &report).await?;
     if keeper.living().is_none() {
         let listener = match listener {
@@ -100,13 +107,13 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
         };
         open(keeper, &prepared, sandbox, listener).await?;
     }
+    keeper.change(spec, held).await;
     let living = keeper.living().ok_or("the sandbox ended")?;
     tokio::select! {
         done = execute::bring_up(&keeper.paths, &prepared, living.sandbox.as_ref(), &report) => done?,
         () = living.sandbox.ended() => return Err("the sandbox ended".into()),
     }
-    prepared.record.journal = Journal::Up;
-    prepared.record.save(&keeper.paths)?;
+    finish(keeper, prepared.record).await?;
     keeper.replan(Arc::new(prepared.plan));
     Ok(())
 }
@@ -133,6 +140,34 @@ async fn finish_removal(
     keeper.forget();
     execute::down(keeper.maker.as_ref(), &keeper.paths, &keeper.name, report).await?;
     Ok(None)
+}
+
+/// Takes the ports of the host, then plans and announces: a port that is taken changes nothing.
+async fn prepare(
+    keeper: &Keeper,
+    spec: &ClusterSpec,
+    image: &NodeImage,
+    birth: impl FnOnce() -> std::io::Result<Birth>,
+) -> Result<(Prepared, Vec<Held>), Failure> {
+    let _writing = keeper.writing().await;
+    let record = keeper.record()?;
+    let (before, open) = match &record {
+        Some(record) => (record.spec.ports.as_slice(), record.ports.as_slice()),
+        None => Default::default(),
+    };
+    let wanted = ports::merge(before, open, &spec.ports)?;
+    let held = Held::take_all(wanted, keeper.ports().as_deref())?;
+    let taken = held.iter().map(|held| held.port.clone()).collect();
+    let prepared = execute::prepare(&keeper.paths, spec, taken, image, birth)?;
+    Ok((prepared, held))
+}
+
+/// Announces the end of an `up`. Ports may have come and gone meanwhile.
+async fn finish(keeper: &Keeper, planned: Record) -> Result<(), Failure> {
+    let _writing = keeper.writing().await;
+    let mut record = keeper.record()?.unwrap_or(planned);
+    record.journal = Journal::Up;
+    Ok(record.save(&keeper.paths)?)
 }
 
 /// Makes (or finds) sandbox and disks in a task of its own, which a cancelled `up` does not cut: whoever removes them

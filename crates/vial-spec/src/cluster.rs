@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cidr;
+use crate::port::PortForward;
 
 /// How many workers a cluster can have.
 pub const MAX_WORKERS: u32 = 20;
@@ -46,6 +47,9 @@ pub struct ClusterSpec {
     pub nodes: Vec<NodeConfig>,
     /// Applied once the API answers, in order.
     pub manifests: Vec<Manifest>,
+    /// Ports of the host that lead into the cluster.
+    #[serde(default)]
+    pub ports: Vec<PortForward>,
     /// The control plane's store.
     pub etcd: EtcdConfig,
 }

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod chroot;
 mod error;
 pub mod identity;
+pub mod limits;
 pub mod lock;
 pub mod mounts;
 pub mod namespace;

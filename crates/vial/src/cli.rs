@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Netcat(commands::netcat::NetcatArgs),
     /// Copy files between nodes and this machine
     Cp(commands::cp::CpArgs),
+    /// Forward ports of the host into a cluster
+    Port(commands::port::PortArgs),
     /// Print a cluster's kubeconfig, or merge it into yours
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Run the kubectl of the cluster's own version

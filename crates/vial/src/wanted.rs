@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use vial_spec::port::PortForward;
 use vial_spec::validate::Problem;
 use vial_spec::{ClusterSpec, File, Overrides, ParseError, Role, ValidationErrors};
 
@@ -60,6 +61,15 @@ pub(crate) fn from_flags(
     {
         return Ok(existing.clone());
     }
+    if overrides
+        == (Overrides {
+            name: Some(name.to_owned()),
+            ports: overrides.ports.clone(),
+            ..Overrides::default()
+        })
+    {
+        return with_ports(existing, overrides.ports);
+    }
     let made_with = flags_of(existing);
     if plain(&made_with).as_ref() != Ok(existing) {
         return Err(Error::new(
@@ -83,8 +93,33 @@ pub(crate) fn from_flags(
         kubernetes: overrides.kubernetes,
         ip_family: overrides.ip_family.or(made_with.ip_family),
         cni: overrides.cni.or(made_with.cni),
+        ports: more_ports(made_with.ports, overrides.ports),
     })
     .map_err(validation_error)
+}
+
+/// The same cluster with more forwarded ports, whatever it was made from.
+fn with_ports(existing: &ClusterSpec, more: Vec<PortForward>) -> Result<ClusterSpec> {
+    let mut spec = existing.clone();
+    // Only the flags are new; the nodes they may name are those that are there.
+    let workers = flags_of(existing).workers;
+    let name = Some(existing.name.clone());
+    let ports = more_ports(existing.ports.clone(), more);
+    let checked = Overrides {
+        name,
+        workers,
+        ports,
+        ..Overrides::default()
+    };
+    spec.ports = plain(&checked).map_err(validation_error)?.ports;
+    Ok(spec)
+}
+
+/// Ports add up; one that wants the port of another takes its place.
+fn more_ports(mut ports: Vec<PortForward>, more: Vec<PortForward>) -> Vec<PortForward> {
+    ports.retain(|one| !more.iter().any(|other| other.collides(one) || other == one));
+    ports.extend(more);
+    ports
 }
 
 /// The flags that would make this cluster, if flags alone could.
@@ -101,6 +136,7 @@ fn flags_of(spec: &ClusterSpec) -> Overrides {
         node_image: Some(spec.node_image.clone()),
         ip_family: Some(spec.network.ip_family),
         cni: Some(spec.network.cni),
+        ports: spec.ports.clone(),
     }
 }
 
@@ -340,6 +376,33 @@ mod tests {
             (workers(&spec), spec.node_image.as_str()),
             (3, "vial/node:v1.36.3")
         );
+    }
+
+    #[test]
+    fn ports_add_up_whatever_the_cluster_was_made_from() {
+        let ports = |texts: &[&str]| Overrides {
+            ports: texts.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Overrides::default()
+        };
+        let (_dir, path) = file(
+            "apiVersion: vial/v1\nkind: Cluster\nworkers: 1\netcd: {fsync: true}\nports: ['8080:w-1:80', '9090:w-1:90']\n",
+        );
+        let existing = from_file(&path, Overrides::default(), "dev").unwrap();
+        let spec = from_flags(
+            "dev",
+            ports(&["8080:svc/a/b:80", "0:w-1:1"]),
+            Some(&existing),
+        )
+        .unwrap();
+        let shown: Vec<String> = spec.ports.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["9090:w-1:90", "8080:svc/a/b:80", "0:w-1:1"]);
+        assert!(spec.etcd.fsync, "everything else is as the file made it");
+        let error = from_flags("dev", ports(&["1:w-2:80"]), Some(&existing)).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.line().unwrap().contains("w-2"), "{error:?}");
+        // Flags over a file take the place of what wants the same port.
+        let spec = from_file(&path, ports(&["9090:w-1:91"]), "dev").unwrap();
+        assert_eq!(spec.ports.len(), 2);
     }
 
     #[test]

@@ -97,7 +97,12 @@ pub(super) async fn upgrade(socket: &Path, path: &str, protocol: &str) -> Result
     })
 }
 
-async fn send(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<Body, Failed> {
+pub(super) async fn send(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Body, Failed> {
     let stream = UnixStream::connect(socket).await.map_err(Failed::Io)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await

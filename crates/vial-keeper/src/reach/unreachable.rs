@@ -45,7 +45,7 @@ impl Unreachable {
     }
 
     /// An address did not take the connection.
-    pub(super) fn dial(target: String, error: &SandboxError) -> Self {
+    pub(crate) fn dial(target: String, error: &SandboxError) -> Self {
         let reason = match error.source.kind() {
             io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
             io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
@@ -65,6 +65,14 @@ impl Unreachable {
     /// There is nothing to dial.
     pub(super) fn without_address(target: String) -> Self {
         Self::NotReady(format!("{target} has no address yet"))
+    }
+
+    /// With its hint.
+    pub(crate) fn in_one_line(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}; {hint}"),
+            None => self.to_string(),
+        }
     }
 
     /// What to do next, when that is known.

@@ -53,6 +53,10 @@ async fn start(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()?;
+    // It waits for its specification: nothing has inherited its limits yet.
+    if let Some(pid) = stage_1.id() {
+        vial_sys::limits::give_first_limit_to(pid).map_err(to_io)?;
+    }
     let (Some(mut stdin), Some(stdout)) = (stage_1.stdin.take(), stage_1.stdout.take()) else {
         return Err(io::Error::other("no pipes to the first process"));
     };

@@ -69,6 +69,12 @@ pub struct File {
     /// Kubernetes objects to apply once the API answers, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<ManifestEntry>,
+    /// Ports of the host that lead into the cluster: `[ADDRESS:]PORT:TARGET:PORT`, where TARGET is svc/NAMESPACE/NAME,
+    /// pod/NAMESPACE/NAME, a node or an address. ADDRESS is 127.0.0.1 unless given; one that other machines can reach
+    /// needs `,public` at the end. PORT 0 is a free one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("examples" = [["8080:svc/default/web:80", "8443:w-1:443"]]))]
+    pub ports: Vec<String>,
     /// The control plane's store.
     #[serde(default, skip_serializing_if = "is_default")]
     pub etcd: EtcdEntry,

@@ -8,6 +8,7 @@ mod manifests;
 mod network;
 mod nodes;
 mod path;
+mod ports;
 mod problems;
 mod syntax;
 mod version;
@@ -16,6 +17,7 @@ use std::io;
 use std::path::Path;
 
 use crate::file::{File, Workers};
+use crate::port::PortForward;
 use crate::{ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, defaults, names};
 
 pub use path::{FieldPath, Segment};
@@ -41,6 +43,8 @@ pub struct Overrides {
     pub ip_family: Option<IpFamily>,
     /// `--cni`
     pub cni: Option<Cni>,
+    /// `--port`, any number of times
+    pub ports: Vec<PortForward>,
 }
 
 impl File {
@@ -81,6 +85,7 @@ impl File {
         };
         let nodes = nodes::resolve(groups, workers, read, problem);
         let manifests = manifests::resolve(self.manifests, read, problem);
+        let ports = ports::resolve(&self.ports, &overrides.ports, &nodes, problem);
 
         problems.into_result(ClusterSpec {
             name,
@@ -90,6 +95,7 @@ impl File {
             feature_gates: self.feature_gates,
             nodes,
             manifests,
+            ports,
             etcd: EtcdConfig {
                 fsync: self.etcd.fsync,
             },

@@ -13,6 +13,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod netcat;
 pub(crate) mod node_image;
+pub(crate) mod port;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod version;
@@ -36,6 +37,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Kubectl(args) => kubectl::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Netcat(args) => netcat::run(context, args).await,
+        Command::Port(args) => port::run(context, args).await,
         Command::NodeImage(args) => node_image::run(context, args).await,
         Command::Completion(args) => completion::run(context, args),
         Command::Version(args) => version::run(context, args),

@@ -68,12 +68,13 @@ impl Report for Status {
         };
         section(&nodes(&cluster.nodes));
         section(&components(&cluster.nodes, wide));
-        let mut endpoints = Table::new(["ENDPOINT", "HOST", "TARGET"]);
+        let mut endpoints = Table::new(["ENDPOINT", "HOST", "TARGET", "MESSAGE"]);
         for endpoint in &cluster.endpoints {
             endpoints.row([
                 endpoint.name.as_str().into(),
                 endpoint.host.as_str().into(),
                 endpoint.target.as_str().into(),
+                endpoint.message.as_str().into(),
             ]);
         }
         section(&endpoints);
@@ -218,6 +219,7 @@ pub(crate) mod tests {
                 name: "api".into(),
                 host: "127.0.0.1:45671".into(),
                 target: "10.89.0.11:6443".into(),
+                message: String::new(),
             }],
         }
     }
@@ -237,8 +239,8 @@ pub(crate) mod tests {
         NODE  COMPONENT  STATE    PID  RESTARTS  SINCE                 MESSAGE
         w-1   kubelet    backoff  -    3         2026-11-21T10:00:00Z  exit code 1
 
-        ENDPOINT  HOST             TARGET
-        api       127.0.0.1:45671  10.89.0.11:6443
+        ENDPOINT  HOST             TARGET           MESSAGE
+        api       127.0.0.1:45671  10.89.0.11:6443  -
         ");
     }
 

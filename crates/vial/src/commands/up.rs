@@ -9,6 +9,7 @@ use vial_engine::record::{self, Record};
 use vial_image::{BuildOptions, Reference, Store};
 use vial_keeper::api::{ClusterStatus, Event, UpRequest};
 use vial_keeper::client::Client;
+use vial_spec::port::PortForward;
 use vial_spec::{ClusterSpec, Cni, IpFamily, Overrides, defaults};
 
 use super::kubeconfig::{access, merge};
@@ -34,6 +35,7 @@ Examples:
   vial up dev --workers 5 --ip-family ipv4
   vial up dev -f vial.yaml               as the file says; again after changing it
   vial up --kubernetes 1.35              another version
+  vial up -p 8080:svc/default/web:80     127.0.0.1:8080 leads to a Service, also to one that comes later
   generate | vial up -f -                a file from standard input")]
 pub(crate) struct UpArgs {
     /// The cluster; without it the file's name, VIAL_CLUSTER or `vial`
@@ -57,6 +59,9 @@ pub(crate) struct UpArgs {
     /// How pods are connected; with `none` nodes stay NotReady until you install a network [default: bridge]
     #[arg(long, value_name = "CNI", value_enum)]
     cni: Option<Network>,
+    /// Forward a port of the host, any number of times: [ADDRESS:]PORT:TARGET:PORT, see `vial port add --help`
+    #[arg(short, long = "port", value_name = "PORT")]
+    ports: Vec<PortForward>,
     /// Do not wait: return as soon as the keeper is at work
     #[arg(long)]
     no_wait: bool,
@@ -136,6 +141,16 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
         ui.paint_err(Style::Good, "✓"),
         ui.paint_err(Style::Dim, &format!("({took})"))
     ));
+    for port in status
+        .endpoints
+        .iter()
+        .filter(|one| !one.message.is_empty())
+    {
+        ui.status(format!(
+            "  {} leads nowhere yet: {}",
+            port.host, port.message
+        ));
+    }
     for line in next_steps(&name, place.is_some(), kubectl_is_installed()) {
         ui.status(line);
     }
@@ -164,6 +179,7 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
             Network::Bridge => Cni::Bridge,
             Network::None => Cni::None,
         }),
+        ports: args.ports.clone(),
     };
     if let Some(file) = &args.file {
         return wanted::from_file(file, overrides, &wanted::default_name());

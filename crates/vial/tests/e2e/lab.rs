@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -491,5 +492,20 @@ fn listeners() -> BTreeSet<String> {
 
 /// A loopback port as [`listeners`] writes it.
 pub(crate) fn loopback(port: u16) -> String {
-    format!("tcp 0100007F:{port:04X}")
+    listener(([127, 0, 0, 1], port).into())
+}
+
+/// A TCP address as [`listeners`] writes it: words of 32 bits in the machine's order (proc_pid_net(5)).
+pub(crate) fn listener(address: SocketAddr) -> String {
+    let (table, bytes) = match address.ip() {
+        IpAddr::V4(ip) => ("tcp", ip.octets().to_vec()),
+        IpAddr::V6(ip) => ("tcp6", ip.octets().to_vec()),
+    };
+    let words = bytes
+        .chunks_exact(4)
+        .filter_map(|word| word.try_into().ok());
+    let words: String = words
+        .map(|word| format!("{:08X}", u32::from_ne_bytes(word)))
+        .collect();
+    format!("{table} {words}:{:04X}", address.port())
 }

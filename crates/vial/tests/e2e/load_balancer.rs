@@ -1,11 +1,11 @@
 //! Services of type LoadBalancer: an address that works on either side.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::http::{fetch, refused};
 use crate::lab::{Lab, eventually};
 
 const WEB: &str = "apiVersion: apps/v1
@@ -60,28 +60,6 @@ fn loopback(lab: &Lab, cluster: &str, service: &str) -> Ipv4Addr {
             .and_then(|one| one.parse().ok())
             .ok_or_else(|| format!("{found:?}"))
     })
-}
-
-/// What a web server says to a client of the host.
-fn fetch(address: impl Into<SocketAddr>, path: &str) -> Result<String, String> {
-    let address = address.into();
-    let ask = || {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: web\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer: String = ask().map_err(|error: std::io::Error| error.to_string())?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .ok_or(format!("closed after {answer:?}"))?;
-    if head.contains(" 200 ") {
-        Ok(body.to_owned())
-    } else {
-        Err(head.to_owned())
-    }
 }
 
 /// What a UDP server says to a client of the host.
@@ -366,12 +344,5 @@ fn same(seen: &str, wanted: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{seen:?} instead of {wanted:?}"))
-    }
-}
-
-fn refused(answer: Result<String, String>) -> Result<(), String> {
-    match answer {
-        Err(error) if error.contains("refused") => Ok(()),
-        other => Err(format!("{other:?}")),
     }
 }

@@ -11,7 +11,7 @@ use vial_sandbox::Sandbox;
 
 use super::udp;
 use super::wanted::{Port, Protocol, Unserved, Wanted};
-use crate::serve::forward;
+use crate::serve::forward::{self, Permits};
 
 /// Open ports, each with the task that serves it.
 #[derive(Default)]
@@ -115,8 +115,9 @@ async fn open_port(
         Protocol::Udp => tokio::spawn(udp::serve(UdpSocket::bind(local).await?, sandbox, target)),
         _ => tokio::spawn(forward::serve(
             TcpListener::bind(local).await?,
-            sandbox,
-            target,
+            Permits::of_a_port(),
+            Arc::default(),
+            forward::direct(sandbox, target),
         )),
     })
 }

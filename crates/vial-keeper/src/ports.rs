@@ -1,0 +1,319 @@
+//! Forwarded ports: ports of the host that lead into the cluster, for the cluster's life.
+//!
+//! ```text
+//! up -p, port add ──merge (pure)──► bind ──► record ──► served ──(port rm, another up)──► closed
+//!                        │ wanted    │ taken:             │ waiting: no such Service or Pod yet
+//!                        │ twice     │ nothing is changed │ taken: by somebody, while nobody kept the cluster
+//! ```
+//! The record says which ports there are; a [`Ports`] serves them while the sandbox lives. A port is bound before
+//! anything is written or made, so one that is taken changes nothing.
+
+mod merge;
+mod owner;
+pub(crate) mod requests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::task::JoinHandle;
+use vial_engine::record::{OpenPort, Record};
+use vial_spec::port::PortForward;
+use vial_sys::socket::{self, Transport};
+
+use crate::api::{PortState, PortStatus};
+use crate::reach::Reach;
+use crate::reach::follow::Followed;
+use crate::serve::forward::{self, Permits};
+
+pub(crate) use merge::{Conflict, add, merge};
+
+/// How many connections may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// How long a list of ports waits for the API's first word on a target.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// A port of the host that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{address} {reason}")]
+pub(crate) struct Taken {
+    address: SocketAddr,
+    /// `is taken by nginx (pid 42)`.
+    reason: String,
+}
+
+impl Taken {
+    /// The next step.
+    pub(crate) fn hint(&self) -> String {
+        "take another port of the host; 0 is a free one".to_owned()
+    }
+}
+
+/// A forwarded port and the socket for it.
+pub(crate) struct Held {
+    pub(crate) port: OpenPort,
+    socket: Result<TcpListener, Taken>,
+}
+
+impl Held {
+    /// Takes the port of the host, unless `ports` has it already: then it changes hands without being closed.
+    pub(crate) fn take(wanted: OpenPort, ports: Option<&Ports>) -> Self {
+        let address = wanted.resolved().host();
+        let own = ports.and_then(|ports| ports.socket_at(address));
+        let socket = own.map_or_else(|| listen(address), Ok);
+        let chosen = socket.as_ref().ok().and_then(|one| one.local_addr().ok());
+        Self {
+            port: OpenPort {
+                port: chosen.map_or(wanted.port, |chosen| chosen.port()),
+                ..wanted
+            },
+            socket,
+        }
+    }
+
+    /// All of them that can be had; some are held already.
+    pub(crate) fn take_some(
+        wanted: Vec<OpenPort>,
+        mut held: Vec<Self>,
+        ports: &Ports,
+    ) -> Vec<Self> {
+        let mut take = |one: OpenPort| match held.iter().position(|held| held.port == one) {
+            Some(index) => held.swap_remove(index),
+            None => Self::take(one, Some(ports)),
+        };
+        wanted.into_iter().map(&mut take).collect()
+    }
+
+    /// All of them, or the first that cannot be had.
+    pub(crate) fn take_all(
+        wanted: Vec<OpenPort>,
+        ports: Option<&Ports>,
+    ) -> Result<Vec<Self>, Taken> {
+        let held: Vec<_> = wanted
+            .into_iter()
+            .map(|one| Self::take(one, ports))
+            .collect();
+        match held.iter().find_map(|held| held.socket.as_ref().err()) {
+            Some(taken) => Err(taken.clone()),
+            None => Ok(held),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Taken> {
+    let open = || -> io::Result<TcpListener> {
+        let plain = |error: vial_sys::SysError| error.source;
+        let socket: OwnedFd = socket::open(Transport::Tcp, address.is_ipv6()).map_err(plain)?;
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+        socket::bind(&socket, address).map_err(plain)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => match owner::of(address) {
+                Some(owner) => format!("is taken by {owner}"),
+                None => "is taken".to_owned(),
+            },
+            io::ErrorKind::AddrNotAvailable => "is no address of this machine".to_owned(),
+            _ => format!("cannot be listened at: {error}"),
+        };
+        Taken { address, reason }
+    })
+}
+
+/// The forwarded ports of a living sandbox. Dropping it closes them and cuts their connections.
+pub(crate) struct Ports {
+    reach: Reach,
+    open: Mutex<Vec<Served>>,
+}
+
+struct Served {
+    port: OpenPort,
+    how: Result<Serving, Taken>,
+}
+
+struct Serving {
+    /// A second descriptor of the socket that the task listens on.
+    socket: TcpListener,
+    followed: Arc<Followed>,
+    connections: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Ports {
+    pub(crate) fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            open: Mutex::default(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Served>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves these ports and no others. One that stays as it is keeps its connections; those of others are cut, and
+    /// their ports free, when this returns.
+    pub(crate) async fn serve(&self, wanted: Vec<Held>) {
+        let gone = {
+            let mut open = self.open();
+            let mut before = std::mem::take(&mut *open);
+            for held in wanted {
+                let same = |one: &Served| one.port == held.port && one.how.is_ok();
+                open.push(match before.iter().position(same) {
+                    Some(index) => before.swap_remove(index),
+                    None => self.start(held),
+                });
+            }
+            before
+        };
+        for mut serving in gone.into_iter().filter_map(|one| one.how.ok()) {
+            serving.task.abort();
+            // Cut off, as was wanted; the socket is closed with it.
+            let _ = (&mut serving.task).await;
+        }
+    }
+
+    fn start(&self, held: Held) -> Served {
+        let Held { port, socket } = held;
+        let how = socket.and_then(|socket| {
+            let address = port.resolved().host();
+            self.accept(&port.forward, socket).map_err(|error| Taken {
+                address,
+                reason: format!("cannot be served: {error}"),
+            })
+        });
+        if let Err(taken) = &how {
+            tracing::warn!(%taken, "a forwarded port is not served");
+        }
+        Served { port, how }
+    }
+
+    fn accept(&self, forward: &PortForward, socket: TcpListener) -> io::Result<Serving> {
+        let listener = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
+        let (target, port) = (forward.target.clone(), forward.target_port.clone());
+        let followed = Arc::new(Followed::new(self.reach.clone(), target, port));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let dialled = Arc::clone(&followed);
+        let dial = move || {
+            let followed = Arc::clone(&dialled);
+            async move { followed.connect().await }
+        };
+        let serving = forward::serve(
+            listener,
+            Permits::of_a_port(),
+            Arc::clone(&connections),
+            dial,
+        );
+        Ok(Serving {
+            socket,
+            followed,
+            connections,
+            task: tokio::spawn(serving),
+        })
+    }
+
+    /// The socket of a port that is served.
+    fn socket_at(&self, address: SocketAddr) -> Option<TcpListener> {
+        let open = self.open();
+        let served = open
+            .iter()
+            .find(|one| one.port.resolved().host() == address)?;
+        served.how.as_ref().ok()?.socket.try_clone().ok()
+    }
+
+    /// Waits until it is known of each port whether its target is there, but not for long.
+    pub(crate) async fn settle(&self) {
+        let followed: Vec<_> = {
+            let open = self.open();
+            let serving = open.iter().filter_map(|one| one.how.as_ref().ok());
+            serving.map(|one| Arc::clone(&one.followed)).collect()
+        };
+        join_all(followed.iter().map(|one| one.settle(SETTLING))).await;
+    }
+
+    /// What is served and how it does.
+    pub(crate) fn list(&self) -> Vec<PortStatus> {
+        let open = self.open();
+        let status = |served: &Served| {
+            let (state, message) = match &served.how {
+                Err(taken) => (PortState::Taken, taken.to_string()),
+                Ok(serving) => match serving.followed.waits_for() {
+                    Some(reason) => (PortState::Waiting, reason.in_one_line()),
+                    None => (PortState::Open, String::new()),
+                },
+            };
+            let serving = served.how.as_ref().ok();
+            let connections = serving.map(|one| one.connections.load(Ordering::Relaxed));
+            PortStatus {
+                connections: connections.unwrap_or_default(),
+                ..describe(&served.port, state, message)
+            }
+        };
+        open.iter().map(status).collect()
+    }
+}
+
+/// The ports of a cluster that does not run.
+pub(crate) fn of_record(record: &Record) -> Vec<PortStatus> {
+    let stopped = |port| describe(port, PortState::Stopped, String::new());
+    record.ports.iter().map(stopped).collect()
+}
+
+fn describe(port: &OpenPort, state: PortState, message: String) -> PortStatus {
+    let forward = port.resolved();
+    PortStatus {
+        host: forward.host().to_string(),
+        target: format!("{}:{}", forward.target, forward.target_port),
+        spec: forward.to_string(),
+        state,
+        message,
+        connections: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(text: &str) -> OpenPort {
+        let forward: PortForward = text.parse().expect("a port");
+        OpenPort {
+            port: forward.port,
+            forward,
+        }
+    }
+
+    #[test]
+    fn one_that_is_taken_is_named_with_its_owner_and_the_others_are_let_go() {
+        let free = Held::take(wanted("0:w-1:80"), None);
+        assert_ne!(free.port.port, 0, "a free one was chosen");
+        let text = format!("{}:w-1:81", free.port.port);
+        let error = Held::take_all(vec![wanted("[::1]:0:w-1:80"), wanted(&text)], None);
+        let error = error.err().expect("taken").to_string();
+        let me = format!("(pid {})", std::process::id());
+        let head = format!("127.0.0.1:{} is taken by ", free.port.port);
+        assert!(error.starts_with(&head) && error.ends_with(&me), "{error}");
+        drop(free);
+        assert!(Held::take_all(vec![wanted(&text)], None).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_is_not_there_is_told() {
+        let held = Held::take(wanted("192.0.2.1:0:w-1:80,public"), None);
+        let error = held.socket.expect_err("no such address").to_string();
+        assert_eq!(error, "192.0.2.1:0 is no address of this machine");
+    }
+}
