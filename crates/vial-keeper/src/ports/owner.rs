@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 /// `nginx (pid 42)`, when it can be found: a process of another mount or pid namespace may hide it.
 pub(super) fn of(address: SocketAddr) -> Option<String> {
@@ -28,11 +29,19 @@ pub(super) fn of(address: SocketAddr) -> Option<String> {
             fs::read_link(one.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
         });
         if has {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{} (pid {pid})", name.trim()));
+            return Some(format!("{} (pid {pid})", name_of(&process.path())));
         }
     }
     None
+}
+
+/// A process as a person knows it. Keepers are named by their argument: all of them run the same program.
+fn name_of(process: &Path) -> String {
+    let read = |file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
+    match read("cmdline").split('\0').collect::<Vec<_>>().as_slice() {
+        ["vial-keeper", cluster, ..] => format!("the keeper of cluster {cluster}"),
+        _ => read("comm").trim().to_owned(),
+    }
 }
 
 /// The inode of a line of /proc/net/tcp when it listens (state 0A) where `address` wants to (proc_pid_net(5)).

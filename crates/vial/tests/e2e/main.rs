@@ -8,6 +8,7 @@ mod bad_input;
 mod cluster;
 mod configured;
 mod copies;
+mod docs;
 mod families;
 mod http;
 mod interrupted;
