@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -19,6 +19,9 @@ use vial_spec::target::{Target, TargetError, TargetPort};
 use crate::cli::ClusterFlag;
 use crate::context::{Context, keeper_error};
 use crate::error::{Code, Error, Exit, Result};
+
+/// Of each direction.
+const BUFFER: usize = 64 * 1024;
 
 /// Connect standard input and output to a port in a cluster
 ///
@@ -55,7 +58,7 @@ pub(crate) async fn run(context: &Context, args: NetcatArgs) -> Result {
         .dial(&target, &port)
         .await
         .map_err(|error| keeper_error(name, error))?;
-    // Threads of its own: a read of a terminal cannot be taken back, and the kernel moves bytes between descriptors best.
+    // Threads of its own: a read of a terminal cannot be taken back.
     let passed = tokio::task::spawn_blocking(move || pass(tunnel)).await;
     match passed.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(()) => Ok(Exit::OK),
@@ -74,12 +77,12 @@ fn pass(tunnel: Tunnel) -> io::Result<()> {
     let mut sending = stream.try_clone()?;
     std::thread::spawn(move || {
         // Whoever does not take what we send has its reasons; the end of the connection tells enough.
-        let _ = unbuffered(&io::stdin()).and_then(|mut stdin| io::copy(&mut stdin, &mut sending));
+        let _ = unbuffered(&io::stdin()).and_then(|mut stdin| copy(&mut stdin, &mut sending));
         let _ = sending.shutdown(Shutdown::Write);
     });
     let mut stdout = unbuffered(&io::stdout())?;
     stdout.write_all(&first)?;
-    io::copy(&mut stream, &mut stdout)?;
+    copy(&mut stream, &mut stdout)?;
     // The other side may read on after it said all. A person at a terminal has seen its end.
     if io::stdin().is_terminal() {
         return Ok(());
@@ -87,6 +90,22 @@ fn pass(tunnel: Tunnel) -> io::Result<()> {
     drop(stdout);
     rustix::stdio::dup2_stdout(File::open("/dev/null")?)?;
     until_hung_up(&stream)
+}
+
+/// Passes bytes on as they come, until there are no more.
+///
+/// [`io::copy`] would splice(2): then the kernel holds the lock of a pipe as long as it waits for the socket, and whoever
+/// wants to read what is in the pipe waits as well (`splice_file_to_pipe` in fs/splice.c).
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Resolves when both ways are ended, by whom ever: unix(7) streams report POLLHUP then, and only then.
