@@ -3,7 +3,7 @@
 //! ```text
 //! up -p, port add ──merge (pure)──► bind ──► record ──► served ──(port rm, another up)──► closed
 //!                        │ wanted    │ taken:             │ waiting: no such Service or Pod yet
-//!                        │ twice     │ nothing is changed │ taken: by somebody, while nobody kept the cluster
+//!                        │ twice     │ nothing is changed │ taken: by somebody, while nobody kept the cluster; tried again
 //! ```
 //! The record says which ports there are; a [`Ports`] serves them while the sandbox lives. A port is bound before
 //! anything is written or made, so one that is taken changes nothing.
@@ -37,6 +37,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long a list of ports waits for the API's first word on a target.
 const SETTLING: Duration = Duration::from_secs(1);
+
+/// Between two attempts to have a port that another program has.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A port of the host that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,16 +108,18 @@ impl Held {
     }
 }
 
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let plain = |error: vial_sys::SysError| error.source;
+    let socket: OwnedFd = socket::open(Transport::Tcp, address.is_ipv6()).map_err(plain)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    socket::bind(&socket, address).map_err(plain)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// As [`bind`], but says whose it is.
 fn listen(address: SocketAddr) -> Result<TcpListener, Taken> {
-    let open = || -> io::Result<TcpListener> {
-        let plain = |error: vial_sys::SysError| error.source;
-        let socket: OwnedFd = socket::open(Transport::Tcp, address.is_ipv6()).map_err(plain)?;
-        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
-        socket::bind(&socket, address).map_err(plain)?;
-        rustix::net::listen(&socket, BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|error| {
+    bind(address).map_err(|error| {
         let reason = match error.kind() {
             io::ErrorKind::AddrInUse => match owner::of(address) {
                 Some(owner) => format!("is taken by {owner}"),
@@ -223,6 +228,21 @@ impl Ports {
             connections,
             task: tokio::spawn(serving),
         })
+    }
+
+    /// Takes ports that were taken by others as soon as they are free, until the task is dropped.
+    pub(crate) async fn keep_trying(self: Arc<Self>) {
+        loop {
+            // Nobody tells when another program closes a socket.
+            tokio::time::sleep(RETRY).await;
+            for served in self.open().iter_mut().filter(|one| one.how.is_err()) {
+                if let Ok(socket) = bind(served.port.resolved().host())
+                    && let Ok(serving) = self.accept(&served.port.forward, socket)
+                {
+                    served.how = Ok(serving);
+                }
+            }
+        }
     }
 
     /// The socket of a port that is served.

@@ -66,11 +66,13 @@ impl Services {
             client: client.clone(),
             wanted: watched,
         };
+        let ports = Arc::new(Ports::new(reach.clone()));
+        tasks.spawn(Arc::clone(&ports).keep_trying());
         let closing = CancellationToken::new();
         Self {
             _tasks: tasks,
             wanted,
-            ports: Arc::new(Ports::new(reach.clone())),
+            ports,
             reach,
             _close: closing.clone().drop_guard(),
             closing,

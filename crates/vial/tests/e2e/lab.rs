@@ -304,16 +304,23 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, Strin
     }
 }
 
-/// Ends a process of a cluster, as `vial status -o json` names it, by SIGKILL.
+/// Ends a process of a cluster, as `vial status -o json` names it, by SIGKILL. It has closed all it had when this returns.
+#[track_caller]
 pub(crate) fn kill(pid: &serde_json::Value) {
-    let pid = pid
-        .as_i64()
-        .expect("a pid")
-        .try_into()
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+    let pid = pid.as_i64().expect("a pid");
+    signal(pid, rustix::process::Signal::KILL);
+    eventually("it ends", || {
+        // Whoever takes it in may leave it a zombie for a while (proc_pid_stat(5)).
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.trim().chars().next());
+        match state {
+            None | Some('Z' | 'X') => Ok(()),
+            Some(state) => Err(format!("{pid} is in state {state}")),
+        }
+    });
 }
 
 /// The cgroup directories of a cluster, in every hierarchy.

@@ -10,6 +10,7 @@ mod configured;
 mod copies;
 mod docs;
 mod families;
+mod flood;
 mod http;
 mod interrupted;
 mod lab;

@@ -58,7 +58,7 @@ fn free_port() -> u16 {
 }
 
 /// The forwarded ports of the cluster.
-fn ports(lab: &Lab, cluster: &str) -> Vec<PortStatus> {
+pub(crate) fn ports(lab: &Lab, cluster: &str) -> Vec<PortStatus> {
     let listed = lab.vial(["port", "ls", "-c", cluster, "-o", "json"]).ok();
     serde_json::from_str(&listed).expect("ports")
 }
@@ -218,8 +218,10 @@ fn ports_lead_to_services_pods_and_nodes_whatever_happens_to_them() {
     answers(at(web), "with the next API");
     let before = ports(&lab, "ported");
     kill(&lab.status("ported")["keeperPid"]);
-    lab.status("ported");
-    answers(at(web), "the next keeper");
+    let other = TcpListener::bind(at(web)).expect("the keeper let go");
+    eventually_is(&lab, "ported", &to_web, PortState::Taken);
+    drop(other);
+    answers(at(web), "the next keeper, as soon as the port is free");
     let specs = |ports: &[PortStatus]| {
         ports
             .iter()
