@@ -17,6 +17,7 @@ mod disks;
 mod down;
 mod limits;
 mod program;
+mod registry;
 mod remove;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub use disks::disks;
 pub use down::down;
 pub use limits::raise as raise_limits;
 pub use program::installed as program;
+pub use registry::{Garbage, collect_garbage};
 use vial_image::NodeImage;
 use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};
 use vial_spec::ClusterSpec;
@@ -71,6 +73,8 @@ pub struct Birth {
     pub created: String,
     /// A free loopback port for the API.
     pub api_port: u16,
+    /// Another one for the registry.
+    pub registry_port: u16,
 }
 
 /// Plans, announces the plan in the record and makes missing keys. `ports` are those that are taken for it, `birth` is
@@ -104,6 +108,7 @@ pub fn prepare(
                 image_digest: image.digest.to_string(),
                 kubernetes: image.kubernetes.clone(),
                 api_port: birth.api_port,
+                registry_port: birth.registry_port,
                 ports: Vec::new(),
             }
         }
@@ -111,6 +116,7 @@ pub fn prepare(
     let facts = Facts {
         image: image_facts(paths, image),
         api_port: record.api_port,
+        registry_port: record.registry_port,
     };
     let new = plan(spec, &facts);
     // An `up` that was cut off before its network or disks existed may still be changed in every way.

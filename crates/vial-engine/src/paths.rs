@@ -45,6 +45,12 @@ impl Paths {
         self.clusters_dir().join(name)
     }
 
+    /// What is in one cluster's registry.
+    #[must_use]
+    pub fn registry_dir(&self, name: &str) -> PathBuf {
+        self.cluster_dir(name).join("registry/data")
+    }
+
     /// The node images.
     #[must_use]
     pub fn images_dir(&self) -> PathBuf {

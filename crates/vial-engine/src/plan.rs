@@ -15,6 +15,7 @@ mod containers;
 mod files;
 mod manifests;
 mod network;
+mod registry;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub use change::{Change, changes};
 pub use containers::{ContainerPlan, NodePlan};
 pub use files::{ADMIN, Ca, Content, FilePlan, LeafPlan};
 pub use network::gateways;
+pub use registry::{REGISTRY, REGISTRY_COLLECT, REGISTRY_DATA, REGISTRY_NAME, registry_addresses};
 use vial_rpc::{ComponentSpec, NetworkSpec};
 use vial_spec::{ClusterSpec, NodeConfig, Role};
 
@@ -43,6 +45,8 @@ pub struct Facts {
     pub image: ImageFacts,
     /// The loopback port of the API on the host.
     pub api_port: u16,
+    /// The loopback port of the registry on the host.
+    pub registry_port: u16,
 }
 
 /// Everything that shall be there.
@@ -56,6 +60,8 @@ pub struct Plan {
     pub leaves: BTreeMap<String, LeafPlan>,
     /// Control plane first.
     pub nodes: Vec<NodePlan>,
+    /// The machine that holds the registry.
+    pub registry: ContainerPlan,
     /// vial's own objects, applied before any kubelet starts.
     pub bootstrap: String,
 }
@@ -96,6 +102,7 @@ pub fn plan(spec: &ClusterSpec, facts: &Facts) -> Plan {
         network: network::network(spec),
         leaves,
         nodes,
+        registry: registry::container(&context),
         bootstrap: manifests::bootstrap(spec, &facts.image.kubernetes),
     }
 }
@@ -141,6 +148,18 @@ impl Plan {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodePlan> {
         self.nodes.iter().find(|node| node.config.name == name)
+    }
+
+    /// All process containers, whichever machine they belong to.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerPlan> {
+        let of_nodes = self.nodes.iter().flat_map(|node| &node.containers);
+        of_nodes.chain([&self.registry])
+    }
+
+    /// Where the registry listens inside the sandbox.
+    #[must_use]
+    pub fn registry_target(&self) -> Option<std::net::SocketAddr> {
+        registry::target(self.spec.network.ip_family)
     }
 
     /// Where the API listens inside the sandbox.

@@ -44,6 +44,8 @@ pub struct Record {
     pub kubernetes: String,
     /// The loopback port of the API, for the cluster's life.
     pub api_port: u16,
+    /// The loopback port of the registry, for the cluster's life.
+    pub registry_port: u16,
     /// Forwarded ports: those of the specification, and those added since.
     #[serde(default)]
     pub ports: Vec<OpenPort>,

@@ -26,6 +26,7 @@ fn planned(yaml: &str) -> Plan {
         &Facts {
             image,
             api_port: 40_000,
+            registry_port: 40_001,
         },
     )
 }

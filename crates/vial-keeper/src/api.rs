@@ -9,6 +9,7 @@
 //! | `GET /v1/ports` | a list of [`PortStatus`] |
 //! | `POST /v1/ports` with [`AddPorts`] | those that are there then |
 //! | `DELETE /v1/ports` with [`RemovePorts`] | those that were removed |
+//! | `POST /v1/registry/gc` with [`CollectRequest`] | nothing, once it is done |
 //! | `GET /v1/connect?target=HOST:PORT` with `Upgrade: vial-stream` | `101`, then a connection to that place of the cluster: bytes both ways, each way ended by itself |
 //!
 //! A request that cannot be answered gets a 4xx or 5xx: with JSON ([`Refusal`]) or plain words.
@@ -44,6 +45,14 @@ pub const BEAT: Duration = Duration::from_secs(1);
 pub struct UpRequest {
     /// The wanted state.
     pub spec: ClusterSpec,
+}
+
+/// Remove from the registry what no image needs any more.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectRequest {
+    /// Images that no tag names, too.
+    pub untagged: bool,
 }
 
 /// Progress of an operation.
@@ -142,6 +151,8 @@ pub struct ClusterStatus {
     pub sandbox_pid: Option<u32>,
     /// Control plane first.
     pub nodes: Vec<NodeStatus>,
+    /// Where images are pushed.
+    pub registry: RegistryStatus,
     /// What is forwarded to the host.
     pub endpoints: Vec<Endpoint>,
 }
@@ -164,6 +175,18 @@ pub struct NodeStatus {
     pub pod_cidrs: Vec<String>,
     /// What runs on it.
     pub components: Vec<ComponentStatus>,
+}
+
+/// The cluster's registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryStatus {
+    /// `127.0.0.1:PORT`, the same for the cluster's life: its name on the host, and for containerd on every node.
+    pub host: String,
+    /// `registry.vial:5000`: its name on nodes and in pods.
+    pub inside: String,
+    /// What runs; `None` while the cluster is stopped.
+    pub component: Option<ComponentStatus>,
 }
 
 /// One supervised program.

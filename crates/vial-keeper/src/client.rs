@@ -13,8 +13,8 @@ use vial_engine::record::Record;
 use vial_spec::target::{Target, TargetPort};
 
 use crate::api::{
-    AddPorts, CheckEvent, ClusterStatus, Event, KubeAccess, PortStatus, Refusal, RemovePorts,
-    STREAM, UpRequest,
+    AddPorts, CheckEvent, ClusterStatus, CollectRequest, Event, KubeAccess, PortStatus, Refusal,
+    RemovePorts, STREAM, UpRequest,
 };
 use crate::clusters::lives;
 
@@ -236,6 +236,19 @@ impl Client {
         let path = format!("/v1/connect?target={target}:{port}");
         let tunnel = http::upgrade(&self.socket, &path, STREAM).await;
         tunnel.map_err(|error| self.talk(error))
+    }
+
+    /// Removes from the registry what no image needs any more; returns when it serves again.
+    ///
+    /// # Errors
+    /// When the cluster does not run, or the registry does not come back.
+    pub async fn collect_garbage(&self, request: CollectRequest) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(&request).unwrap_or_default();
+        let answer = http::post(&self.socket, "/v1/registry/gc", body)
+            .await
+            .map_err(|error| self.talk(error))?;
+        answer.whole().await.map_err(|error| self.talk(error))?;
+        Ok(())
     }
 
     /// Resolves when the keeper's process has ended, after a `down`: then nothing of the cluster is left.

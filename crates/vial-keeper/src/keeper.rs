@@ -233,6 +233,7 @@ impl Keeper {
     /// Remembers the plan of a finished `up`.
     pub(crate) fn replan(&self, plan: Arc<Plan>) {
         if let Some(living) = self.state().living.as_mut() {
+            living.services.follow(&plan);
             living.plan = plan;
         }
     }

@@ -5,24 +5,27 @@
 mod dns;
 pub(crate) mod forward;
 mod load_balancer;
+mod on_nodes;
+mod own_ports;
 
 pub(crate) use dns::{read_message, write_message};
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vial_engine::paths::Paths;
+use vial_engine::plan::Plan;
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
 use crate::ports::Ports;
 use crate::reach::Reach;
 use forward::Permits;
+use on_nodes::OnNodes;
+pub(crate) use own_ports::OwnPorts;
 
 /// The running services of one sandbox.
 pub(crate) struct Services {
@@ -30,37 +33,42 @@ pub(crate) struct Services {
     wanted: watch::Sender<Arc<ClusterSpec>>,
     reach: Reach,
     ports: Arc<Ports>,
+    registry: OnNodes,
     closing: CancellationToken,
     _close: DropGuard,
 }
 
 impl Services {
-    /// Serves the API on `api` (a listener of the host), DNS inside, and load balancers. A name server that cannot be had is logged, not
-    /// fatal: addresses still work.
+    /// Serves API and registry on their `own` ports, DNS inside, and load balancers. A name server that cannot be had is logged,
+    /// not fatal: addresses still work.
     pub(crate) fn start(
         sandbox: &Arc<dyn Sandbox>,
-        spec: &ClusterSpec,
-        api: TcpListener,
-        target: SocketAddr,
+        plan: &Plan,
+        own: OwnPorts,
         client: &kube::Client,
         paths: &Paths,
-    ) -> Self {
+    ) -> io::Result<Self> {
+        let mut registry = OnNodes::new(sandbox, own.registry.local_addr()?.port());
+        registry.follow(plan);
         let mut tasks = JoinSet::new();
-        let dial = forward::direct(Arc::clone(sandbox), target);
-        tasks.spawn(forward::serve(
-            api,
-            Permits::of_the_api(),
-            Arc::default(),
-            dial,
-        ));
-        tasks.spawn(dns::serve(Arc::clone(sandbox), spec.clone()));
+        let forwards = [
+            (own.api, Permits::of_the_api(), plan.api_target()),
+            (own.registry, Permits::of_a_port(), plan.registry_target()),
+        ];
+        for (listener, permits, target) in forwards {
+            if let Some(target) = target {
+                let dial = forward::direct(Arc::clone(sandbox), target);
+                tasks.spawn(forward::serve(listener, permits, Arc::default(), dial));
+            }
+        }
+        tasks.spawn(dns::serve(Arc::clone(sandbox), plan.spec.clone()));
         tasks.spawn(load_balancer::serve(
             client.clone(),
             Arc::clone(sandbox),
             paths.clone(),
-            spec.name.clone(),
+            plan.spec.name.clone(),
         ));
-        let (wanted, watched) = watch::channel(Arc::new(spec.clone()));
+        let (wanted, watched) = watch::channel(Arc::new(plan.spec.clone()));
         let reach = Reach {
             sandbox: Arc::clone(sandbox),
             client: client.clone(),
@@ -69,14 +77,20 @@ impl Services {
         let ports = Arc::new(Ports::new(reach.clone()));
         tasks.spawn(Arc::clone(&ports).keep_trying());
         let closing = CancellationToken::new();
-        Self {
+        Ok(Self {
             _tasks: tasks,
             wanted,
             ports,
             reach,
+            registry,
             _close: closing.clone().drop_guard(),
             closing,
-        }
+        })
+    }
+
+    /// The cluster's nodes changed.
+    pub(crate) fn follow(&mut self, plan: &Plan) {
+        self.registry.follow(plan);
     }
 
     /// The cluster is wanted otherwise from now on.
@@ -98,14 +112,4 @@ impl Services {
     pub(crate) fn closing(&self) -> CancellationToken {
         self.closing.clone()
     }
-}
-
-/// Listens on a loopback port of the host; 0 takes a free one.
-///
-/// # Errors
-/// When the port is taken by another program.
-pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port))?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }

@@ -17,9 +17,10 @@ use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use vial_engine::execute::{Garbage, collect_garbage};
 use vial_engine::plan::ADMIN;
 
-use crate::api::{BEAT, CheckEvent, CheckResult, KubeAccess, UpRequest};
+use crate::api::{BEAT, CheckEvent, CheckResult, CollectRequest, KubeAccess, UpRequest};
 use crate::keeper::Keeper;
 use crate::operation::By;
 use crate::ports::requests;
@@ -51,6 +52,7 @@ pub(crate) async fn serve(
                 .delete(requests::delete),
         )
         .route("/v1/connect", get(connect::get))
+        .route("/v1/registry/gc", post(post_registry_gc))
         .with_state(keeper);
     if let Err(error) = axum::serve(listener, routes)
         .with_graceful_shutdown(end)
@@ -152,6 +154,34 @@ async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     lines(tokio_stream::wrappers::UnboundedReceiverStream::new(
         receiver,
     ))
+}
+
+async fn post_registry_gc(
+    State(keeper): State<Arc<Keeper>>,
+    Json(request): Json<CollectRequest>,
+) -> Response {
+    let Some(living) = keeper.living() else {
+        return (
+            StatusCode::CONFLICT,
+            format!("cluster {} does not run", keeper.name),
+        )
+            .into_response();
+    };
+    let garbage = if request.untagged {
+        Garbage::Untagged
+    } else {
+        Garbage::Deleted
+    };
+    // A client that goes away does not stop it.
+    let collecting =
+        tokio::spawn(async move { collect_garbage(living.sandbox.as_ref(), garbage).await });
+    match collecting.await {
+        Ok(Ok(())) => Json(()).into_response(),
+        Ok(Err(error)) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, failure::chain(&error)).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// One JSON object a line, as they come; an empty line when nothing came for a while.

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
+use vial_engine::plan::{REGISTRY, REGISTRY_NAME};
 use vial_engine::record::{Journal, Record};
 use vial_rpc::ListComponentsRequest;
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::component_status::State;
 use vial_spec::{NodeConfig, Role};
 
-use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase};
+use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase, RegistryStatus};
 use crate::keeper::{Keeper, View};
 use crate::operation::{By, Kind, Operation};
 
@@ -58,6 +59,11 @@ pub(crate) fn of_record(record: &Record) -> ClusterStatus {
             .iter()
             .map(|node| planned(record, node))
             .collect(),
+        registry: RegistryStatus {
+            host: format!("127.0.0.1:{}", record.registry_port),
+            inside: REGISTRY_NAME.into(),
+            component: None,
+        },
         endpoints: Vec::new(),
     }
 }
@@ -102,6 +108,11 @@ pub(crate) fn of_name(name: &str, phase: Phase, why: String) -> ClusterStatus {
         keeper_pid: None,
         sandbox_pid: None,
         nodes: Vec::new(),
+        registry: RegistryStatus {
+            host: String::new(),
+            inside: REGISTRY_NAME.into(),
+            component: None,
+        },
         endpoints: Vec::new(),
     }
 }
@@ -117,12 +128,14 @@ fn phase(last: Option<&Operation>, journal: Journal, status: &ClusterStatus) -> 
                 .iter()
                 .all(|component| component.state == "ready")
     };
+    let registry = status.registry.component.as_ref();
+    let registry = registry.is_some_and(|registry| registry.state == "ready");
     match (busy.map(|busy| &busy.kind), journal) {
         (Some(Kind::Down), _) | (_, Journal::Deleting) => Phase::Deleting,
         (Some(Kind::Up(_)), _) => Phase::Creating,
         _ if status.sandbox_pid.is_none() => Phase::Stopped,
         (None, Journal::Creating) if !repaired => Phase::Creating,
-        (None, _) if status.nodes.iter().all(well) => Phase::Running,
+        (None, _) if status.nodes.iter().all(well) && registry => Phase::Running,
         (None, _) => Phase::Degraded,
     }
 }
@@ -137,6 +150,14 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
             message: String::new(),
         });
     }
+    if let Some(target) = living.plan.registry_target() {
+        status.endpoints.push(Endpoint {
+            name: REGISTRY.into(),
+            host: status.registry.host.clone(),
+            target: target.to_string(),
+            message: String::new(),
+        });
+    }
     living.ports.settle().await;
     let ports = living.ports.list().into_iter().map(|port| Endpoint {
         name: "port".into(),
@@ -145,7 +166,8 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
         message: port.message,
     });
     status.endpoints.extend(ports);
-    let components = join_all(living.plan.nodes.iter().map(|node| async {
+    let registry = components(living, REGISTRY);
+    let nodes_components = join_all(living.plan.nodes.iter().map(|node| async {
         let lists = join_all(
             node.containers
                 .iter()
@@ -173,7 +195,9 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
     let api: Api<Node> = Api::all(living.client.clone());
     let params = ListParams::default();
     let nodes = tokio::time::timeout(PATIENCE, api.list(&params));
-    let (components, nodes) = tokio::join!(components, nodes);
+    let (registry, components, nodes) = tokio::join!(registry, nodes_components, nodes);
+    let registry = registry.into_iter().next();
+    status.registry.component = Some(registry.unwrap_or_else(|| silent(REGISTRY)));
     let mut components: BTreeMap<String, Vec<ComponentStatus>> = components.into_iter().collect();
     let nodes = nodes
         .ok()

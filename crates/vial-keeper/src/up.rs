@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use vial_engine::execute::{self, Birth, Prepared};
 use vial_engine::kube_api;
 use vial_engine::progress::{Reporter, step};
@@ -16,7 +15,7 @@ use crate::failure::{self, chain};
 use crate::keeper::{Keeper, Living};
 use crate::operation::{Kind, Operation};
 use crate::ports::{self, Held};
-use crate::serve::{self, Services};
+use crate::serve::{OwnPorts, Services};
 use crate::{status, watch};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -39,8 +38,8 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
             })?;
         prepared.record.journal = journal;
         prepared.record.save(&keeper.paths)?;
-        let listener = serve::listen(prepared.record.api_port)?;
-        open(keeper, &prepared, sandbox.into(), listener).await?;
+        let own = OwnPorts::of(&prepared.record)?;
+        open(keeper, &prepared, sandbox.into(), own).await?;
         // A port that somebody took meanwhile is shown as taken; the cluster lives on without it.
         keeper.change(&prepared.plan.spec, Vec::new()).await;
         Ok(())
@@ -85,15 +84,17 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
         &spec.node_image,
         record.as_ref().map(|record| record.image_digest.as_str()),
     )?;
-    let mut listener = None;
+    let mut own = None;
     let birth = || {
-        let own = serve::listen(0)?;
-        let api_port = own.local_addr()?.port();
-        listener = Some(own);
+        let free = OwnPorts::free()?;
+        let api_port = free.api.local_addr()?.port();
+        let registry_port = free.registry.local_addr()?.port();
+        own = Some(free);
         Ok(Birth {
             uid: uid()?,
             created: jiff::Timestamp::now().to_string(),
             api_port,
+            registry_port,
         })
     };
     let (prepared, held) = prepare(keeper, spec, &image, birth).await?;
@@ -101,11 +102,11 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     let (sandbox, prepared) = make(keeper, prepared, &report).await?;
     execute::connect(&prepared, sandbox.as_ref(), &report).await?;
     if keeper.living().is_none() {
-        let listener = match listener {
-            Some(listener) => listener,
-            None => serve::listen(prepared.record.api_port)?,
+        let own = match own {
+            Some(own) => own,
+            None => OwnPorts::of(&prepared.record)?,
         };
-        open(keeper, &prepared, sandbox, listener).await?;
+        open(keeper, &prepared, sandbox, own).await?;
     }
     keeper.change(spec, held).await;
     let living = keeper.living().ok_or("the sandbox ended")?;
@@ -211,27 +212,16 @@ async fn make(
     Ok(task.await??)
 }
 
-/// Serves a sandbox: the API's port, DNS, and an eye on its end.
+/// Serves a sandbox: ports, DNS, and an eye on its end.
 async fn open(
     keeper: &Arc<Keeper>,
     prepared: &Prepared,
     sandbox: Arc<dyn Sandbox>,
-    listener: TcpListener,
+    own: OwnPorts,
 ) -> Result<(), Failure> {
     let client = kube_api::client(&prepared.admin_kubeconfig()?).await?;
-    let target = prepared
-        .plan
-        .api_target()
-        .ok_or("the cluster has no control plane")?;
     let living = Living {
-        services: Services::start(
-            &sandbox,
-            &prepared.plan.spec,
-            listener,
-            target,
-            &client,
-            &keeper.paths,
-        ),
+        services: Services::start(&sandbox, &prepared.plan, own, &client, &keeper.paths)?,
         plan: Arc::new(prepared.plan.clone()),
         sandbox: Arc::clone(&sandbox),
         client,

@@ -107,6 +107,8 @@ pub(crate) enum Command {
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Run the kubectl of the cluster's own version
     Kubectl(commands::kubectl::KubectlArgs),
+    /// Show the cluster's registry, or clean it
+    Registry(commands::registry::RegistryArgs),
     /// Check whether this machine has what vial needs
     Doctor(commands::doctor::DoctorArgs),
     /// Build and look at node images
@@ -142,7 +144,15 @@ mod tests {
         // So that subcommands know by what they are called.
         command.build();
         insta::assert_snapshot!("help", command.render_help());
-        for name in ["up", "exec", "logs", "netcat", "kubeconfig", "node-image"] {
+        for name in [
+            "up",
+            "exec",
+            "logs",
+            "netcat",
+            "kubeconfig",
+            "registry",
+            "node-image",
+        ] {
             let help = command
                 .find_subcommand_mut(name)
                 .unwrap()

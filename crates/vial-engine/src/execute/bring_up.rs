@@ -4,7 +4,8 @@
 //! network ─┬─ cp-1.control-plane: etcd → apiserver ─┬─ vial's objects, Node objects ──┬─ joined
 //!          │                                        └─ controller manager, scheduler  │
 //!          ├─ NODE.node: containerd, sshd ──────────────────────────────── (joined) ──┴─ kubelet, kube-proxy → Ready
-//!          └─ …                                                             the person's manifests, DNS
+//!          ├─ …                                                             the person's manifests, DNS
+//!          └─ registry
 //! ```
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::container::Container;
 use super::{Prepared, remove};
 use crate::kube_api;
 use crate::paths::Paths;
-use crate::plan::{Change, ContainerPlan, NodePlan, Stage};
+use crate::plan::{Change, ContainerPlan, NodePlan, REGISTRY, Stage};
 use crate::progress::{Progress, Reporter, step};
 use crate::{Error, Result};
 
@@ -76,7 +77,7 @@ pub async fn bring_up(
         joined: SetOnce::new(),
     };
     let nodes = try_join_all(prepared.plan.nodes.iter().map(|node| work.node(node)));
-    tokio::try_join!(nodes, work.objects(), work.system_pods())?;
+    tokio::try_join!(nodes, work.registry(), work.objects(), work.system_pods())?;
     let client = work.joined.wait().await;
     for change in &prepared.changes {
         if let Change::RemoveNode(node) = change {
@@ -210,6 +211,17 @@ impl Work<'_> {
             format!("start {component}"),
             container.ready(component),
         )
+        .await
+    }
+
+    /// Beside the nodes: none of them waits for it.
+    async fn registry(&self) -> Result<()> {
+        step(self.report, None, REGISTRY, "start the registry", async {
+            let (pki, plan) = (&self.prepared.pki, &self.prepared.plan.registry);
+            let mut container = Container::start(self.sandbox, pki, plan).await?;
+            container.apply(Stage::Boot).await?;
+            container.ready(REGISTRY).await
+        })
         .await
     }
 

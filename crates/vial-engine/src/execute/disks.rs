@@ -26,7 +26,7 @@ pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
         (inside::IMAGES, paths.images_dir()),
     ];
     let mut clones = Vec::new();
-    for container in prepared.plan.nodes.iter().flat_map(|node| &node.containers) {
+    for container in prepared.plan.containers() {
         let cloned: Vec<_> = container
             .spec
             .clones

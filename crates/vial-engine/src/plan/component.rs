@@ -187,7 +187,7 @@ fn probe(how: How) -> Probe {
 }
 
 /// Ready when `http://…` answers 2xx.
-fn http(url: &str) -> Probe {
+pub(super) fn http(url: &str) -> Probe {
     probe(How::Http(HttpProbe {
         url: url.into(),
         ..HttpProbe::default()

@@ -75,8 +75,8 @@ fn control_plane_container(
     });
     let mut plan = base(
         context,
-        node,
-        "control-plane",
+        &node.name,
+        format!("{}.control-plane", node.name),
         format!("{disk}/root"),
         mounts,
     );
@@ -107,7 +107,13 @@ fn node_container(
         kind: Kind::Bind.into(),
         read_only: mount.read_only,
     }));
-    let mut plan = base(context, node, "node", format!("{disk}/root"), mounts);
+    let mut plan = base(
+        context,
+        &node.name,
+        format!("{}.node", node.name),
+        format!("{disk}/root"),
+        mounts,
+    );
     plan.spec.clones = vec![TreeClone {
         source: context.facts.image.containerd_root.clone(),
         target: format!("{disk}/containerd"),
@@ -137,7 +143,7 @@ fn mount_base(context: &Context<'_>, node: &NodeConfig) -> usize {
 }
 
 /// Directories of the node's disk (a real file system, unlike the overlay of its root).
-fn persistent(disk: &str, dirs: &[(&str, &str)]) -> Vec<Mount> {
+pub(super) fn persistent(disk: &str, dirs: &[(&str, &str)]) -> Vec<Mount> {
     let bind = |(name, target): &(&str, &str)| Mount {
         source: format!("{disk}/{name}"),
         target: (*target).into(),
@@ -147,18 +153,18 @@ fn persistent(disk: &str, dirs: &[(&str, &str)]) -> Vec<Mount> {
     dirs.iter().map(bind).collect()
 }
 
-fn base(
+/// A container called `name` on the machine `host`, with nothing to run yet.
+pub(super) fn base(
     context: &Context<'_>,
-    node: &NodeConfig,
-    kind: &str,
+    host: &str,
+    name: String,
     upper: String,
     mounts: Vec<Mount>,
 ) -> ContainerPlan {
-    let name = format!("{}.{kind}", node.name);
     let socket = agent_socket_below(inside::RUN.as_ref(), &name);
     ContainerPlan {
         spec: ContainerSpec {
-            node: node.name.clone(),
+            node: host.to_owned(),
             lower: context.facts.image.lower.clone(),
             upper,
             mounts,
@@ -170,7 +176,7 @@ fn base(
             clones: Vec::new(),
             name,
         },
-        files: files::identity(context, node),
+        files: files::identity(context, host),
         components: Vec::new(),
     }
 }

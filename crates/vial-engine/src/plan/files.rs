@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use sha2::{Digest as _, Sha256};
-use vial_spec::NodeConfig;
-
 use super::Context;
+use super::registry::{REGISTRY, registry_addresses};
+use sha2::{Digest as _, Sha256};
 
 /// A certificate authority of a cluster. There are three, because each of them opens another door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,8 +157,8 @@ pub(super) fn cluster_leaves() -> [(String, LeafPlan); 1] {
     )]
 }
 
-/// The files every container of a node has: who it is and where names are looked up.
-pub(super) fn identity(context: &Context<'_>, node: &NodeConfig) -> Vec<FilePlan> {
+/// The files every container has: who it is and where names are looked up.
+pub(super) fn identity(context: &Context<'_>, host: &str) -> Vec<FilePlan> {
     let family = context.spec.network.ip_family;
     let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
     for other in &context.spec.nodes {
@@ -167,12 +166,15 @@ pub(super) fn identity(context: &Context<'_>, node: &NodeConfig) -> Vec<FilePlan
             hosts.push_str(&format!("{address} {}\n", other.name));
         }
     }
+    for address in registry_addresses(family) {
+        hosts.push_str(&format!("{address} {REGISTRY}.vial\n"));
+    }
     let nameserver = super::network::gateways(family)
         .first()
         .map(ToString::to_string)
         .unwrap_or_default();
     // Like the one of a machine: 128 bits that no other node of this machine has, the same at every start.
-    let machine_id: String = Sha256::digest(format!("{}/{}", context.spec.name, node.name))
+    let machine_id: String = Sha256::digest(format!("{}/{host}", context.spec.name))
         .iter()
         .take(16)
         .map(|byte| format!("{byte:02x}"))
@@ -180,7 +182,7 @@ pub(super) fn identity(context: &Context<'_>, node: &NodeConfig) -> Vec<FilePlan
     vec![
         public("/etc/machine-id", Content::Text(format!("{machine_id}\n"))),
         public("/etc/hosts", Content::Text(hosts)),
-        public("/etc/hostname", Content::Text(format!("{}\n", node.name))),
+        public("/etc/hostname", Content::Text(format!("{host}\n"))),
         public(
             "/etc/resolv.conf",
             Content::Text(format!(

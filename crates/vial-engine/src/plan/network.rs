@@ -10,6 +10,7 @@
 
 use std::net::IpAddr;
 
+use super::registry;
 use ipnet::IpNet;
 use vial_rpc::{NetworkSpec, NodeLink, Route};
 use vial_spec::{ClusterSpec, Cni, IpFamily, NodeConfig};
@@ -40,7 +41,12 @@ pub(super) fn network(spec: &ClusterSpec) -> NetworkSpec {
     NetworkSpec {
         bridge: BRIDGE.into(),
         addresses: gateways(family).into_iter().map(on_link).collect(),
-        nodes: spec.nodes.iter().map(|node| link(spec, node)).collect(),
+        nodes: spec
+            .nodes
+            .iter()
+            .map(|node| link(spec, node))
+            .chain([registry::link(spec)])
+            .collect(),
         routes,
         mtu: 0,
     }
@@ -48,7 +54,19 @@ pub(super) fn network(spec: &ClusterSpec) -> NetworkSpec {
 
 fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
     let family = spec.network.ip_family;
-    let mut routes: Vec<Route> = gateways(family)
+    let mut routes = default_routes(family);
+    routes.extend(pod_routes(spec, Some(&node.name)));
+    NodeLink {
+        node: node.name.clone(),
+        addresses: node.addresses(family).into_iter().map(on_link).collect(),
+        routes,
+        mac: String::new(),
+    }
+}
+
+/// Everything else by way of the sandbox.
+pub(super) fn default_routes(family: IpFamily) -> Vec<Route> {
+    gateways(family)
         .into_iter()
         .map(|gateway| Route {
             destination: if gateway.is_ipv4() {
@@ -59,18 +77,11 @@ fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
             .into(),
             gateway: gateway.to_string(),
         })
-        .collect();
-    routes.extend(pod_routes(spec, Some(&node.name)));
-    NodeLink {
-        node: node.name.clone(),
-        addresses: node.addresses(family).into_iter().map(on_link).collect(),
-        routes,
-        mac: String::new(),
-    }
+        .collect()
 }
 
 /// Routes to the pods of every node but `except`. Without a CNI of vial's the add-on lays them.
-fn pod_routes(spec: &ClusterSpec, except: Option<&str>) -> Vec<Route> {
+pub(super) fn pod_routes(spec: &ClusterSpec, except: Option<&str>) -> Vec<Route> {
     if spec.network.cni == Cni::None {
         return Vec::new();
     }
@@ -100,6 +111,6 @@ fn route(destination: &IpNet, via: &[IpAddr]) -> Option<Route> {
     })
 }
 
-fn on_link(address: IpAddr) -> String {
+pub(super) fn on_link(address: IpAddr) -> String {
     format!("{address}/{}", if address.is_ipv4() { 24 } else { 64 })
 }

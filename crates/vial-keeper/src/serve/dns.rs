@@ -1,6 +1,6 @@
 //! The name server of a sandbox, at the gateway's address on the management network.
 //!
-//! Node names (`w-1`, `w-1.vial`) are answered from the plan. Everything else goes as it is to a resolver of the host
+//! Node names (`w-1`, `w-1.vial`) and `registry.vial` are answered from the plan. Everything else goes as it is to a resolver of the host
 //! (or to those of vial.yaml), over sockets of the host. Without any resolver it refuses at once: a component that
 //! looks up a name must not wait.
 

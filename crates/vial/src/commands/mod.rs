@@ -14,6 +14,7 @@ pub(crate) mod man;
 pub(crate) mod netcat;
 pub(crate) mod node_image;
 pub(crate) mod port;
+pub(crate) mod registry;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod version;
@@ -35,6 +36,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Cp(args) => cp::run(context, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Kubectl(args) => kubectl::run(context, args).await,
+        Command::Registry(args) => registry::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Netcat(args) => netcat::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,

@@ -67,7 +67,7 @@ impl Report for Status {
             }
         };
         section(&nodes(&cluster.nodes));
-        section(&components(&cluster.nodes, wide));
+        section(&components(cluster, wide));
         let mut endpoints = Table::new(["ENDPOINT", "HOST", "TARGET", "MESSAGE"]);
         for endpoint in &cluster.endpoints {
             endpoints.row([
@@ -124,7 +124,7 @@ fn nodes(nodes: &[NodeStatus]) -> Table {
     table
 }
 
-fn components(nodes: &[NodeStatus], all: bool) -> Table {
+fn components(cluster: &ClusterStatus, all: bool) -> Table {
     let mut table = Table::new([
         "NODE",
         "COMPONENT",
@@ -135,15 +135,18 @@ fn components(nodes: &[NodeStatus], all: bool) -> Table {
         "MESSAGE",
     ]);
     let wanted = |component: &&ComponentStatus| all || component.state != "ready";
-    for node in nodes {
-        for component in node.components.iter().filter(wanted) {
+    let machines = cluster.nodes.iter();
+    let machines = machines.map(|node| (node.name.as_str(), node.components.as_slice()));
+    let registry = ("registry", cluster.registry.component.as_slice());
+    for (machine, components) in machines.chain([registry]) {
+        for component in components.iter().filter(wanted) {
             let style = match component.state.as_str() {
                 "ready" => Style::Good,
                 "backoff" => Style::Bad,
                 _ => Style::Warn,
             };
             table.row([
-                node.name.as_str().into(),
+                machine.into(),
                 component.name.as_str().into(),
                 Cell::new(component.state.as_str(), style),
                 component
@@ -162,7 +165,7 @@ fn components(nodes: &[NodeStatus], all: bool) -> Table {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use vial_keeper::api::{Endpoint, Phase};
+    use vial_keeper::api::{Endpoint, Phase, RegistryStatus};
 
     use super::*;
     use crate::ui::ColorChoice;
@@ -215,6 +218,11 @@ pub(crate) mod tests {
                     ],
                 ),
             ],
+            registry: RegistryStatus {
+                host: "127.0.0.1:45672".into(),
+                inside: "registry.vial:5000".into(),
+                component: Some(component("registry", "ready", 0, "")),
+            },
             endpoints: vec![Endpoint {
                 name: "api".into(),
                 host: "127.0.0.1:45671".into(),
@@ -246,7 +254,7 @@ pub(crate) mod tests {
 
     #[test]
     fn wide_has_every_component() {
-        assert_eq!(below_the_head(true).matches(" ready ").count(), 2);
+        assert_eq!(below_the_head(true).matches(" ready ").count(), 3);
         assert_eq!(Status(cluster()).names(), ["cp-1", "w-1"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::lab::{Lab, loopback};
+use crate::lab::Lab;
 
 #[test]
 fn up_gives_a_working_cluster_and_down_leaves_nothing() {
@@ -41,17 +41,11 @@ fn up_gives_a_working_cluster_and_down_leaves_nothing() {
         "{kubeconfig}"
     );
 
-    // The host sees one loopback listener and nothing else.
-    let api = status["api"]
-        .as_str()
-        .expect("an address")
-        .rsplit(':')
-        .next()
-        .expect("a port")
-        .parse()
-        .expect("a number");
+    // The host sees a loopback listener for each endpoint and nothing else.
+    let endpoints = lab.endpoints("first");
+    assert_eq!(endpoints.len(), 2, "API and registry");
     lab.before()
-        .assert_same_but(&crate::lab::Host::look(), &[loopback(api)]);
+        .assert_same_but(&crate::lab::Host::look(), &endpoints);
 
     // Again: nothing is restarted.
     let pid = lab.component("first", "cp-1", "kube-apiserver")["pid"].clone();

@@ -236,6 +236,28 @@ impl Lab {
         &self.run
     }
 
+    /// The pid of a program of a cluster.
+    #[track_caller]
+    pub(crate) fn pid_of(&self, cluster: &str, program: &str) -> Value {
+        let entries = fs::read_dir("/proc").expect("processes").flatten();
+        let mut pids = entries.filter_map(|entry| {
+            let read = |name: &str| fs::read_to_string(entry.path().join(name)).ok();
+            let ours = read("cgroup")?.contains(&format!("/vial/{cluster}-"));
+            let pid = entry.file_name().to_str()?.parse::<i64>().ok()?;
+            (ours && read("comm")?.trim() == program).then_some(pid)
+        });
+        pids.next().expect("the program runs").into()
+    }
+
+    /// The loopback ports that a cluster has on the host, as [`Host::assert_same_but`] wants them.
+    pub(crate) fn endpoints(&self, cluster: &str) -> Vec<String> {
+        let status = self.status(cluster);
+        let endpoints = status["endpoints"].as_array().expect("endpoints");
+        let hosts = endpoints.iter().filter_map(|one| one["host"].as_str());
+        let ports = hosts.filter_map(|host| host.rsplit(':').next()?.parse().ok());
+        ports.map(loopback).collect()
+    }
+
     /// What the host looked like before this lab.
     pub(crate) fn before(&self) -> &Host {
         &self.before

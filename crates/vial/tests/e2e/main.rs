@@ -16,6 +16,7 @@ mod interrupted;
 mod lab;
 mod load_balancer;
 mod ports;
+mod registry;
 mod sealed;
 mod side_by_side;
 mod stuck;

@@ -3,6 +3,8 @@
 use serde_json::json;
 use vial_spec::Cni;
 
+use crate::plan::registry;
+
 use super::{Args, Builder, Component, Content, Stage, files, probe};
 use vial_rpc::probe::How;
 
@@ -22,6 +24,9 @@ pub(super) fn add(builder: &mut Builder<'_>) {
             "/etc/cni/net.d/10-vial.conflist",
             Content::Text(text),
         ));
+    }
+    for file in registry::hosts_files(builder.context) {
+        builder.file(file);
     }
     reads.sort();
     builder.add(Component {

@@ -1,24 +1,23 @@
-//! What the sandbox's name server knows by itself: the nodes.
+//! What the sandbox's name server knows by itself: the nodes and the registry.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
+use vial_engine::plan::{REGISTRY, registry_addresses};
 use vial_spec::ClusterSpec;
 
-/// Addresses by node name.
+/// Addresses by host name.
 pub(super) struct Names(BTreeMap<String, Vec<IpAddr>>);
 
 impl Names {
     pub(super) fn of(spec: &ClusterSpec) -> Self {
         let family = spec.network.ip_family;
-        Self(
-            spec.nodes
-                .iter()
-                .map(|node| (node.name.clone(), node.addresses(family)))
-                .collect(),
-        )
+        let nodes = spec.nodes.iter();
+        let nodes = nodes.map(|node| (node.name.clone(), node.addresses(family)));
+        let registry = (REGISTRY.to_owned(), registry_addresses(family));
+        Self(nodes.chain([registry]).collect())
     }
 
     /// `None`: not a query. `Some(None)`: not ours to answer.
