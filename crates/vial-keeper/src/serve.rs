@@ -6,11 +6,14 @@ mod dns;
 pub(crate) mod forward;
 mod load_balancer;
 mod on_nodes;
+mod outbound;
 mod own_ports;
 
 pub(crate) use dns::{read_message, write_message};
+pub(crate) use outbound::root as outbound_root;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -39,14 +42,15 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Serves API and registry on their `own` ports, DNS inside, and load balancers. A name server that cannot be had is logged,
-    /// not fatal: addresses still work.
+    /// Serves API and registry on their `own` ports, DNS inside, load balancers, and the way out, the program of which is
+    /// below `outside`. A name server that cannot be had is logged, not fatal: addresses still work.
     pub(crate) fn start(
         sandbox: &Arc<dyn Sandbox>,
         plan: &Plan,
         own: OwnPorts,
         client: &kube::Client,
         paths: &Paths,
+        outside: Option<PathBuf>,
     ) -> io::Result<Self> {
         let mut registry = OnNodes::new(sandbox, own.registry.local_addr()?.port());
         registry.follow(plan);
@@ -61,14 +65,19 @@ impl Services {
                 tasks.spawn(forward::serve(listener, permits, Arc::default(), dial));
             }
         }
-        tasks.spawn(dns::serve(Arc::clone(sandbox), plan.spec.clone()));
+        let (wanted, watched) = watch::channel(Arc::new(plan.spec.clone()));
+        tasks.spawn(dns::serve(Arc::clone(sandbox), watched.clone()));
+        tasks.spawn(outbound::serve(
+            Arc::clone(sandbox),
+            outside,
+            watched.clone(),
+        ));
         tasks.spawn(load_balancer::serve(
             client.clone(),
             Arc::clone(sandbox),
             paths.clone(),
             plan.spec.name.clone(),
         ));
-        let (wanted, watched) = watch::channel(Arc::new(plan.spec.clone()));
         let reach = Reach {
             sandbox: Arc::clone(sandbox),
             client: client.clone(),

@@ -15,7 +15,7 @@ use crate::failure::{self, chain};
 use crate::keeper::{Keeper, Living};
 use crate::operation::{Kind, Operation};
 use crate::ports::{self, Held};
-use crate::serve::{OwnPorts, Services};
+use crate::serve::{self, OwnPorts, Services};
 use crate::{status, watch};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -39,7 +39,7 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
         prepared.record.journal = journal;
         prepared.record.save(&keeper.paths)?;
         let own = OwnPorts::of(&prepared.record)?;
-        open(keeper, &prepared, sandbox.into(), own).await?;
+        open(keeper, &prepared, &image, sandbox.into(), own).await?;
         // A port that somebody took meanwhile is shown as taken; the cluster lives on without it.
         keeper.change(&prepared.plan.spec, Vec::new()).await;
         Ok(())
@@ -106,7 +106,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
             Some(own) => own,
             None => OwnPorts::of(&prepared.record)?,
         };
-        open(keeper, &prepared, sandbox, own).await?;
+        open(keeper, &prepared, &image, sandbox, own).await?;
     }
     keeper.change(spec, held).await;
     let living = keeper.living().ok_or("the sandbox ended")?;
@@ -216,12 +216,20 @@ async fn make(
 async fn open(
     keeper: &Arc<Keeper>,
     prepared: &Prepared,
+    image: &NodeImage,
     sandbox: Arc<dyn Sandbox>,
     own: OwnPorts,
 ) -> Result<(), Failure> {
     let client = kube_api::client(&prepared.admin_kubeconfig()?).await?;
     let living = Living {
-        services: Services::start(&sandbox, &prepared.plan, own, &client, &keeper.paths)?,
+        services: Services::start(
+            &sandbox,
+            &prepared.plan,
+            own,
+            &client,
+            &keeper.paths,
+            serve::outbound_root(image),
+        )?,
         plan: Arc::new(prepared.plan.clone()),
         sandbox: Arc::clone(&sandbox),
         client,

@@ -17,7 +17,7 @@ use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
 
 use crate::NetError;
 use crate::error::During;
-use crate::link::Link;
+use crate::link::{Link, refuse};
 use crate::namespace::{converse, create, exists, forget, own};
 use crate::sysctl;
 use crate::wish::{Network, Node, mac_of, port_name};
@@ -82,6 +82,7 @@ async fn raise_bridge(network: &Network) -> Result<(), NetError> {
         network.mtu,
         network.interface.clone(),
     );
+    let refused = network.refused.clone();
     converse(None, move |handle| async move {
         sysctl::sandbox()?;
         Link::expect(&handle, "lo").await?.up(&handle).await?;
@@ -102,6 +103,7 @@ async fn raise_bridge(network: &Network) -> Result<(), NetError> {
         }
         let bridge = Link::expect(&handle, &name).await?;
         bridge.up(&handle).await?;
+        refuse(&handle, &refused).await?;
         bridge.configure(&handle, &interface).await
     })
     .await

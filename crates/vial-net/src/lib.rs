@@ -5,6 +5,7 @@
 
 mod apply;
 mod error;
+mod host;
 mod link;
 mod maker;
 mod namespace;
@@ -15,5 +16,6 @@ pub mod wish;
 
 pub use apply::{NETNS, apply};
 pub use error::NetError;
+pub use host::{Families, Uplinks};
 pub use relay::{PIPES, relay};
 pub use socket::Inside;

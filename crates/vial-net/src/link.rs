@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -211,6 +211,22 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Whoever sends something there is told that it is unreachable. What was refused once stays so.
+pub(crate) async fn refuse(handle: &Handle, networks: &BTreeSet<IpNet>) -> Result<(), NetError> {
+    for network in networks {
+        let operation = || format!("refuse {network}");
+        let message = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(network.addr(), network.prefix_len())
+            .map_err(std::io::Error::other)
+            .during(operation)?
+            .kind(RouteType::Unreachable)
+            .build();
+        let added = handle.route().add(message).replace().execute().await;
+        added.during(operation)?;
+    }
+    Ok(())
 }
 
 fn network_of(message: &AddressMessage) -> Option<IpNet> {

@@ -14,10 +14,15 @@ const NO_DAD: [&str; 4] = [
     "ipv6/conf/default/dad_transmits=0",
 ];
 
-/// Of the sandbox's own namespace: it only switches, so its rules never see what nodes say to each other.
-const SANDBOX: [&str; 5] = [
-    "ipv4/ip_forward=0",
-    "ipv6/conf/all/forwarding=0",
+/// Of the sandbox's own namespace: it switches between nodes, so its rules never see what they say to each other, and
+/// routes what is for the outside; where there is no way out, that is told at once. A node knows the others itself.
+const SANDBOX: [&str; 9] = [
+    "ipv4/ip_forward=1",
+    "ipv6/conf/all/forwarding=1",
+    "ipv4/conf/all/rp_filter=0",
+    "ipv4/conf/default/rp_filter=0",
+    "ipv4/conf/all/send_redirects=0",
+    "ipv4/conf/default/send_redirects=0",
     "bridge/bridge-nf-call-iptables=0",
     "bridge/bridge-nf-call-ip6tables=0",
     "bridge/bridge-nf-call-arptables=0",

@@ -16,6 +16,8 @@ pub struct Network {
     pub nodes: Vec<Node>,
     /// In bytes; `None` is the kernel's default.
     pub mtu: Option<u32>,
+    /// What is never carried further; without host bits.
+    pub refused: BTreeSet<IpNet>,
 }
 
 /// One node's namespace and its end of the cable.

@@ -24,6 +24,11 @@ pub(crate) fn wish(spec: &NetworkSpec) -> Result<Network, Status> {
         interface: interface(&spec.addresses, &spec.routes)?,
         nodes: spec.nodes.iter().map(node).collect::<Result<_, _>>()?,
         mtu: (spec.mtu > 0).then_some(spec.mtu),
+        refused: spec
+            .refused
+            .iter()
+            .map(|text| network(text))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -52,11 +57,12 @@ pub(crate) fn check_name(name: &str) -> Result<(), Status> {
     }
 }
 
+fn network(text: &str) -> Result<IpNet, Status> {
+    text.parse()
+        .map_err(|_| Status::invalid_argument(format!("{text:?} is no address with a prefix")))
+}
+
 fn interface(addresses: &[String], routes: &[vial_rpc::Route]) -> Result<Interface, Status> {
-    let network = |text: &str| {
-        text.parse::<IpNet>()
-            .map_err(|_| Status::invalid_argument(format!("{text:?} is no address with a prefix")))
-    };
     let addresses: BTreeSet<IpNet> = addresses
         .iter()
         .map(|text| network(text))
@@ -104,6 +110,7 @@ mod tests {
                 gateway: "10.89.0.3".into(),
             }],
             mtu: 0,
+            refused: vec!["169.254.0.0/16".into()],
         };
         let network = wish(&spec).unwrap();
         assert_eq!(network.nodes[0].mac, [2, 0, 0, 0, 0, 10]);
@@ -118,6 +125,10 @@ mod tests {
             "10.244.1.0/24"
         );
         assert_eq!(network.mtu, None);
+        assert_eq!(
+            network.refused.first().unwrap().to_string(),
+            "169.254.0.0/16"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use vial_rpc::Channel;
 mod namespace;
 
 pub use namespace::NamespaceMaker;
+pub use vial_net::{Families, Uplinks};
 
 /// Paths inside every sandbox.
 pub mod inside {
@@ -88,6 +89,17 @@ pub enum Network<'a> {
     Node(&'a str),
 }
 
+/// A way out of a sandbox: connections are carried in user space, over sockets of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// The root file system on the host that has the program which carries them (pasta(1)).
+    pub root: PathBuf,
+    /// By which families.
+    pub families: Families,
+    /// An interface of the host that leads there.
+    pub interface: String,
+}
+
 /// A living sandbox, seen from outside.
 pub trait Sandbox: Send + Sync {
     /// gRPC to its first process (`vial_rpc::init_client::InitClient`).
@@ -112,6 +124,11 @@ pub trait Sandbox: Send + Sync {
         at: Network<'a>,
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<UdpSocket, SandboxError>>;
+    /// Lets what is inside reach what the host reaches, by [`Outside`]; what does so already is taken over. It goes on
+    /// when nobody waits here any more, and ends with the sandbox at the latest. Resolves when it has ended.
+    fn open_outside<'a>(&'a self, outside: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>>;
+    /// Ends the way out; fine when there is none.
+    fn close_outside(&self) -> BoxFuture<'_, Result<(), SandboxError>>;
     /// The pid of its first process on the host.
     fn pid(&self) -> u32;
     /// Ends it and everything in it, then sweeps; returns when nothing is left.

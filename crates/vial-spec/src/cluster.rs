@@ -20,6 +20,8 @@ pub const MAX_CONTROL_PLANES: u32 = 9;
 pub const MANAGEMENT_CIDRS: [&str; 2] = ["10.89.0.0/24", "fd89::/64"];
 /// The virtual addresses of Services of type LoadBalancer, the same range in every cluster: IPv4 and IPv6.
 pub const LOAD_BALANCER_CIDRS: [&str; 2] = ["10.89.128.0/24", "fd89:0:0:128::/64"];
+/// The link between a sandbox and the process that carries its connections outside: IPv4 and IPv6.
+pub const OUTBOUND_CIDRS: [&str; 2] = ["10.89.129.0/30", "fd89:0:0:129::/64"];
 /// The label and the taint of control-plane nodes.
 pub const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
 /// Prefix length of one node's share of the pods' IPv4 addresses.
@@ -52,6 +54,9 @@ pub struct ClusterSpec {
     pub ports: Vec<PortForward>,
     /// The control plane's store.
     pub etcd: EtcdConfig,
+    /// Whether nodes and pods reach the host's network.
+    #[serde(default)]
+    pub outbound: Outbound,
 }
 
 /// Which address families a cluster has.
@@ -75,6 +80,17 @@ pub enum Cni {
     #[default]
     Bridge,
     /// Nothing: nodes stay NotReady until a network add-on is installed.
+    None,
+}
+
+/// Whether nodes and pods reach what the host reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outbound {
+    /// Yes, by the families in which the host has a default route.
+    #[default]
+    Auto,
+    /// No: nothing leaves the cluster, names are not looked up outside.
     None,
 }
 
@@ -280,6 +296,15 @@ impl fmt::Display for IpFamily {
             IpFamily::Ipv4 => "ipv4",
             IpFamily::Ipv6 => "ipv6",
             IpFamily::Dual => "dual",
+        })
+    }
+}
+
+impl fmt::Display for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outbound::Auto => "auto",
+            Outbound::None => "none",
         })
     }
 }

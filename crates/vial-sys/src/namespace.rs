@@ -4,7 +4,7 @@
 //! network namespace may be entered by any thread, which must not be given back to a pool afterwards.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
@@ -55,4 +55,47 @@ pub fn enter_network(namespace: impl AsFd) -> Result<(), SysError> {
 pub fn enter_network_of(process: impl AsFd) -> Result<(), SysError> {
     rustix::thread::move_into_thread_name_spaces(process.as_fd(), ThreadNameSpaceType::NETWORK)
         .during(|| "enter the network namespace of a process".to_owned())
+}
+
+/// Makes children of the calling thread, from now on, processes of the pid namespace of the process behind a pidfd: they
+/// end with its first process (pid_namespaces(7)).
+///
+/// # Errors
+/// `ESRCH` when the process is gone.
+pub fn bear_children_beside(process: impl AsFd) -> Result<(), SysError> {
+    rustix::thread::move_into_thread_name_spaces(process.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+        .during(|| "enter the pid namespace of a process".to_owned())
+}
+
+/// The pid here of a process that is `inner` to the process `other`, whose /proc is that of its own pid namespace; `None`
+/// when it is gone. It may be in a pid namespace further in.
+#[must_use]
+pub fn pid_beside(other: u32, inner: u32) -> Option<u32> {
+    let wanted = place(&format!("/proc/{other}/root/proc/{inner}"))?;
+    let entries = std::fs::read_dir("/proc").ok()?;
+    let mut pids =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| place(&format!("/proc/{pid}")).as_ref() == Some(&wanted))
+}
+
+/// A process by its innermost pid namespace and its pid there, which is the last of NSpid (proc_pid_status(5)).
+fn place(directory: &str) -> Option<(PathBuf, u32)> {
+    let namespace = std::fs::read_link(format!("{directory}/ns/pid")).ok()?;
+    let status = std::fs::read_to_string(format!("{directory}/status")).ok()?;
+    let pids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some((namespace, pids.split_whitespace().last()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_in_the_own_namespace_is_itself() {
+        let me = std::process::id();
+        assert_eq!(pid_beside(me, me), Some(me));
+        assert_eq!(pid_beside(me, u32::MAX), None);
+    }
 }

@@ -94,6 +94,7 @@ pub(crate) fn from_flags(
         ip_family: overrides.ip_family.or(made_with.ip_family),
         cni: overrides.cni.or(made_with.cni),
         ports: more_ports(made_with.ports, overrides.ports),
+        outbound: overrides.outbound.or(made_with.outbound),
     })
     .map_err(validation_error)
 }
@@ -137,6 +138,7 @@ fn flags_of(spec: &ClusterSpec) -> Overrides {
         ip_family: Some(spec.network.ip_family),
         cni: Some(spec.network.cni),
         ports: spec.ports.clone(),
+        outbound: Some(spec.outbound),
     }
 }
 

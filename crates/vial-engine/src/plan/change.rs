@@ -1,5 +1,7 @@
 //! What a new specification changes of a living cluster; pure.
 
+use vial_spec::Outbound;
+
 use super::{NodePlan, Plan};
 use crate::{Error, Result};
 
@@ -21,6 +23,8 @@ pub enum Change {
     NodeObject(String),
     /// Manifests.
     Manifests,
+    /// Whether there is a way out.
+    Outbound(Outbound),
 }
 
 impl std::fmt::Display for Change {
@@ -33,6 +37,12 @@ impl std::fmt::Display for Change {
                 "{component} on {node} is restarted: its configuration changed"
             ),
             Self::NodeObject(node) => write!(formatter, "labels or taints of node {node} change"),
+            Self::Outbound(Outbound::Auto) => {
+                formatter.write_str("nodes and pods reach what the host reaches")
+            }
+            Self::Outbound(Outbound::None) => {
+                formatter.write_str("nodes and pods reach nothing outside of the cluster any more")
+            }
             Self::Manifests => write!(formatter, "manifests are applied again: they changed"),
         }
     }
@@ -58,6 +68,9 @@ pub fn changes(old: &Plan, new: &Plan) -> Result<Vec<Change>> {
     changes.extend(gone.map(|node| Change::RemoveNode(node.config.name.clone())));
     if old.spec.manifests != new.spec.manifests {
         changes.push(Change::Manifests);
+    }
+    if old.spec.outbound != new.spec.outbound {
+        changes.push(Change::Outbound(new.spec.outbound));
     }
     Ok(changes)
 }

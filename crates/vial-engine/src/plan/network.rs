@@ -6,6 +6,7 @@
 //!   fd89::1/64                     fd89::101/64          pods of every other node via that node
 //!   pods of each node via the node
 //!   services via cp-1 (its kube-proxy translates)
+//!   default via 10.89.129.1 dev outside, while the keeper's pasta runs
 //! ```
 
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use super::registry;
 use ipnet::IpNet;
 use vial_rpc::{NetworkSpec, NodeLink, Route};
-use vial_spec::{ClusterSpec, Cni, IpFamily, NodeConfig};
+use vial_spec::{ClusterSpec, Cni, IpFamily, LOAD_BALANCER_CIDRS, NodeConfig};
 
 /// The bridge's name.
 const BRIDGE: &str = "mgmt";
@@ -49,7 +50,25 @@ pub(super) fn network(spec: &ClusterSpec) -> NetworkSpec {
             .collect(),
         routes,
         mtu: 0,
+        refused: refused(spec),
     }
+}
+
+/// What must never leave the sandbox, although there may be a way out: addresses that mean something in the cluster only
+/// (of pods and load balancers that are not there), what no router may carry (link-local, RFC 3927), and IPv4 addresses
+/// written as IPv6 ones, which a socket of the host would take for its own loopback addresses.
+fn refused(spec: &ClusterSpec) -> Vec<String> {
+    let family = spec.network.ip_family;
+    let pods = spec.network.pod_cidrs.iter().map(ToString::to_string);
+    let others = LOAD_BALANCER_CIDRS
+        .into_iter()
+        .chain(["169.254.0.0/16", "::ffff:0:0/96"]);
+    let others = others.filter(|text| match family {
+        IpFamily::Ipv4 => !text.contains(':'),
+        IpFamily::Ipv6 => text.contains(':'),
+        IpFamily::Dual => true,
+    });
+    pods.chain(others.map(ToOwned::to_owned)).collect()
 }
 
 fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {

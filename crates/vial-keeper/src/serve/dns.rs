@@ -1,10 +1,11 @@
 //! The name server of a sandbox, at the gateway's address on the management network.
 //!
-//! Node names (`w-1`, `w-1.vial`) and `registry.vial` are answered from the plan. Everything else goes as it is to a resolver of the host
-//! (or to those of vial.yaml), over sockets of the host. Without any resolver it refuses at once: a component that
-//! looks up a name must not wait.
+//! Node names (`w-1`, `w-1.vial`) and `registry.vial` are answered from the specification as it is now. Everything else
+//! goes as it is to a resolver of the host (or to those of vial.yaml), over sockets of the host. Without any resolver, and
+//! where nothing is to leave the cluster, it refuses at once: a component that looks up a name must not wait.
 
 mod answer;
+mod upstreams;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,38 +14,36 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vial_engine::plan::gateways;
 use vial_sandbox::{Network, Sandbox};
 use vial_spec::ClusterSpec;
 
 use answer::{Names, refuse};
+use upstreams::upstreams;
 
 /// How long one resolver may take before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest message: a TCP message's length has 16 bits (RFC 1035, 4.2.2).
 const LARGEST: usize = 65_535;
 
+/// The cluster as it is wanted now.
+type Wanted = watch::Receiver<Arc<ClusterSpec>>;
+
 /// Serves until the task is dropped.
-pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, spec: ClusterSpec) {
-    let names = Arc::new(Names::of(&spec));
-    let upstreams: Arc<[SocketAddr]> = match &spec.network.dns_upstreams {
-        own if own.is_empty() => {
-            of_host(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
-        }
-        own => own.clone(),
-    }
-    .into();
+pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, wanted: Wanted) {
     let mut tasks = JoinSet::new();
-    for address in gateways(spec.network.ip_family) {
+    let family = wanted.borrow().network.ip_family;
+    for address in gateways(family) {
         let address = SocketAddr::from((address, 53));
         match (
             sandbox.bind_udp(Network::Management, address).await,
             sandbox.listen(Network::Management, address).await,
         ) {
             (Ok(udp), Ok(tcp)) => {
-                tasks.spawn(serve_udp(udp, Arc::clone(&names), Arc::clone(&upstreams)));
-                tasks.spawn(serve_tcp(tcp, Arc::clone(&names), Arc::clone(&upstreams)));
+                tasks.spawn(serve_udp(udp, wanted.clone()));
+                tasks.spawn(serve_tcp(tcp, wanted.clone()));
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(error = %crate::failure::chain(&error), %address, "no name server");
@@ -54,18 +53,7 @@ pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, spec: ClusterSpec) {
     while tasks.join_next().await.is_some() {}
 }
 
-/// The name servers of a resolv.conf(5).
-fn of_host(text: &str) -> Vec<SocketAddr> {
-    let servers = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"));
-    servers
-        .filter_map(|address| address.trim().parse::<IpAddr>().ok())
-        .map(|address| (address, 53).into())
-        .collect()
-}
-
-async fn serve_udp(socket: UdpSocket, names: Arc<Names>, upstreams: Arc<[SocketAddr]>) {
+async fn serve_udp(socket: UdpSocket, wanted: Wanted) {
     let socket = Arc::new(socket);
     let mut buffer = vec![0; LARGEST];
     let mut queries = JoinSet::new();
@@ -74,9 +62,9 @@ async fn serve_udp(socket: UdpSocket, names: Arc<Names>, upstreams: Arc<[SocketA
             received = socket.recv_from(&mut buffer) => {
                 let Ok((length, client)) = received else { continue };
                 let query = buffer[..length].to_vec();
-                let (socket, names, upstreams) = (Arc::clone(&socket), Arc::clone(&names), Arc::clone(&upstreams));
+                let (socket, spec) = (Arc::clone(&socket), Arc::clone(&wanted.borrow()));
                 queries.spawn(async move {
-                    if let Some(answer) = resolve(&query, &names, &upstreams, ask_udp).await {
+                    if let Some(answer) = resolve(&query, &spec, ask_udp).await {
                         // A client that went away does not get its answer.
                         let _ = socket.send_to(&answer, client).await;
                     }
@@ -87,16 +75,17 @@ async fn serve_udp(socket: UdpSocket, names: Arc<Names>, upstreams: Arc<[SocketA
     }
 }
 
-async fn serve_tcp(listener: TcpListener, names: Arc<Names>, upstreams: Arc<[SocketAddr]>) {
+async fn serve_tcp(listener: TcpListener, wanted: Wanted) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((mut client, _)) = accepted else { continue };
-                let (names, upstreams) = (Arc::clone(&names), Arc::clone(&upstreams));
+                let wanted = wanted.clone();
                 clients.spawn(async move {
                     while let Ok(query) = read_message(&mut client).await {
-                        let Some(answer) = resolve(&query, &names, &upstreams, ask_tcp).await else { break };
+                        let spec = Arc::clone(&wanted.borrow());
+                        let Some(answer) = resolve(&query, &spec, ask_tcp).await else { break };
                         if write_message(&mut client, &answer).await.is_err() {
                             break;
                         }
@@ -111,14 +100,14 @@ async fn serve_tcp(listener: TcpListener, names: Arc<Names>, upstreams: Arc<[Soc
 /// The answer to a query: ours, or that of the first resolver that gives one; `None` for what is no query.
 async fn resolve<F: Future<Output = io::Result<Vec<u8>>>>(
     query: &[u8],
-    names: &Names,
-    upstreams: &[SocketAddr],
+    spec: &ClusterSpec,
     ask: impl Fn(Vec<u8>, SocketAddr) -> F,
 ) -> Option<Vec<u8>> {
-    if let Some(answer) = names.answer(query)? {
+    if let Some(answer) = Names::of(spec).answer(query)? {
         return Some(answer);
     }
-    for upstream in upstreams {
+    let upstreams = upstreams(spec);
+    for upstream in &upstreams {
         if let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, ask(query.to_vec(), *upstream)).await
         {
             return Some(answer);
@@ -167,19 +156,4 @@ pub(crate) async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io:
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend_from_slice(message);
     stream.write_all(&bytes).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hosts_resolvers_are_read_as_resolv_conf_has_them() {
-        let text = "# one\nsearch example.org\nnameserver 192.0.2.1\n nameserver  2001:db8::1\nnameserver nonsense\n";
-        let expected: Vec<SocketAddr> = vec![
-            "192.0.2.1:53".parse().expect("v4"),
-            "[2001:db8::1]:53".parse().expect("v6"),
-        ];
-        assert_eq!(of_host(text), expected);
-    }
 }

@@ -11,7 +11,10 @@
 //! [`make`](crate::Maker::make) ends what it started and sweeps. When its caller is killed in the middle, the sandbox
 //! either can be found by its pid file or ends by itself at the gate (see `vial_node::init`).
 
+mod ended;
 mod make;
+mod outside;
+mod pasta;
 mod pid_file;
 mod sandbox;
 mod sweep;

@@ -7,35 +7,38 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
 use vial_rpc::Channel;
 use vial_sys::identity::{Identity, Process};
 
+use super::ended::ended;
+use super::outside::Way;
 use super::{agent_socket, error, failed, sweep};
-use crate::{Network, Sandbox, SandboxError, SandboxSpec};
+use crate::{Network, Outside, Sandbox, SandboxError, SandboxSpec};
 
 pub(super) struct NamespaceSandbox {
     spec: SandboxSpec,
     identity: Identity,
     process: Arc<Process>,
+    way: Way,
 }
 
 impl NamespaceSandbox {
     pub(super) fn new(spec: SandboxSpec, (identity, process): (Identity, Process)) -> Self {
         let process = Arc::new(process);
+        let first = (identity.pid, Arc::clone(&process));
+        let way = Way::new(spec.run_dir.clone(), first);
         Self {
             spec,
             identity,
             process,
+            way,
         }
     }
 
@@ -75,18 +78,6 @@ impl NamespaceSandbox {
                 io::Error::new(cause.source.kind(), cause.line()),
             )
         })
-    }
-
-    /// Resolves when the pidfd gets readable, which is when the process has ended (pidfd_open(2)).
-    async fn gone(&self) -> io::Result<()> {
-        let fd = self.process.duplicate().map_err(|error| error.source)?;
-        #[expect(
-            deprecated,
-            reason = "an OwnedFd is what it says; the successor is unsafe for the sake of types that lie"
-        )]
-        let fd: AsyncFd<OwnedFd> = AsyncFd::with_interest(fd, Interest::READABLE)?;
-        fd.readable().await?.retain_ready();
-        Ok(())
     }
 }
 
@@ -140,6 +131,27 @@ impl Sandbox for NamespaceSandbox {
             .boxed()
     }
 
+    fn open_outside<'a>(&'a self, wanted: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>> {
+        async move {
+            let name = &self.spec.name;
+            let carrier = self.way.open(wanted.clone()).await;
+            let carrier = carrier.map_err(|cause| failed("cannot open a way out", name, cause))?;
+            ended(&carrier)
+                .await
+                .map_err(|cause| error("cannot watch the way out", name, cause))
+        }
+        .boxed()
+    }
+
+    fn close_outside(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        let closed = self.way.close();
+        closed
+            .map(|result| {
+                result.map_err(|cause| failed("cannot close the way out", &self.spec.name, cause))
+            })
+            .boxed()
+    }
+
     fn pid(&self) -> u32 {
         self.identity.pid
     }
@@ -150,7 +162,7 @@ impl Sandbox for NamespaceSandbox {
             self.process
                 .kill()
                 .map_err(|cause| failed("cannot end the sandbox", name, cause))?;
-            self.gone()
+            ended(&self.process)
                 .await
                 .map_err(|cause| error("cannot end the sandbox", name, cause))?;
             sweep::sweep(name.clone(), self.spec.run_dir.clone()).await
@@ -160,7 +172,7 @@ impl Sandbox for NamespaceSandbox {
 
     fn ended(&self) -> BoxFuture<'_, ()> {
         async move {
-            if let Err(error) = self.gone().await {
+            if let Err(error) = ended(&self.process).await {
                 // Out of descriptors; telling an end that was not seen would be worse than waiting.
                 tracing::error!(sandbox = self.spec.name, %error, "cannot watch the first process");
                 std::future::pending::<()>().await;

@@ -234,6 +234,7 @@ pub fn network(nodes: &[&str]) -> NetworkSpec {
             gateway: "10.89.0.2".into(),
         }],
         mtu: 0,
+        refused: Vec::new(),
     }
 }
 

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Cni, IpFamily};
+use crate::{Cni, IpFamily, Outbound};
 
 pub use either::{CidrList, ManifestEntry, Scalar, TaintEntry, Workers};
 pub(crate) use locate::Places;
@@ -51,6 +51,10 @@ pub struct File {
     /// Addresses, and how pods are connected.
     #[serde(default, skip_serializing_if = "is_default")]
     pub network: NetworkEntry,
+    /// Whether nodes and pods reach what the host reaches: `auto` (unless given) lets them where the host has a default
+    /// route, `none` seals the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<Outbound>,
     /// Kubernetes feature gates, given to every component that knows feature gates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_gates: BTreeMap<String, bool>,

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use crate::file::{File, Workers};
 use crate::port::PortForward;
-use crate::{ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, defaults, names};
+use crate::{ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, Outbound, defaults, names};
 
 pub use path::{FieldPath, Segment};
 use problems::Problems;
@@ -45,6 +45,8 @@ pub struct Overrides {
     pub cni: Option<Cni>,
     /// `--port`, any number of times
     pub ports: Vec<PortForward>,
+    /// `--outbound`
+    pub outbound: Option<Outbound>,
 }
 
 impl File {
@@ -99,6 +101,7 @@ impl File {
             etcd: EtcdConfig {
                 fsync: self.etcd.fsync,
             },
+            outbound: overrides.outbound.or(self.outbound).unwrap_or_default(),
         })
     }
 }

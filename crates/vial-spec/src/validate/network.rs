@@ -9,7 +9,7 @@ use crate::cidr;
 use crate::file::{CidrList, File};
 use crate::{
     IpFamily, LOAD_BALANCER_CIDRS, MANAGEMENT_CIDRS, NODE_POD_PREFIX_V4, NODE_POD_PREFIX_V6,
-    NetworkConfig, POD_SUBNET_BITS, defaults,
+    NetworkConfig, OUTBOUND_CIDRS, POD_SUBNET_BITS, defaults,
 };
 
 /// Ranges that mean something else to every host: "this network", loopback, link-local, multicast and reserved
@@ -217,12 +217,18 @@ fn check_apart(
     for (place, net) in pods.iter().chain(services) {
         let management = MANAGEMENT_CIDRS.map(|text| (text, "the management network"));
         let balancers = LOAD_BALANCER_CIDRS.map(|text| (text, "the addresses of load balancers"));
+        let outside = OUTBOUND_CIDRS.map(|text| (text, "the link to the outside"));
         let overlaps = |(text, _): &(&str, &str)| {
             text.parse()
                 .is_ok_and(|own: IpNet| cidr::overlap(net, &own))
         };
         // One reason is enough: what is near both is too large.
-        if let Some((text, what)) = management.into_iter().chain(balancers).find(overlaps) {
+        if let Some((text, what)) = management
+            .into_iter()
+            .chain(balancers)
+            .chain(outside)
+            .find(overlaps)
+        {
             problems.add(place, format!("{net} overlaps with {what} {text}"));
         }
     }

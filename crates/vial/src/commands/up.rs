@@ -10,7 +10,7 @@ use vial_image::{BuildOptions, Reference, Store};
 use vial_keeper::api::{ClusterStatus, Event, UpRequest};
 use vial_keeper::client::Client;
 use vial_spec::port::PortForward;
-use vial_spec::{ClusterSpec, Cni, IpFamily, Overrides, defaults};
+use vial_spec::{ClusterSpec, Cni, IpFamily, Outbound, Overrides, defaults};
 
 use super::kubeconfig::{access, merge};
 use super::status::Status;
@@ -62,6 +62,9 @@ pub(crate) struct UpArgs {
     /// Forward a port of the host, any number of times: [ADDRESS:]PORT:TARGET:PORT, see `vial port add --help`
     #[arg(short, long = "port", value_name = "PORT")]
     ports: Vec<PortForward>,
+    /// Whether nodes and pods reach what the host reaches [default: auto]
+    #[arg(long, value_name = "OUTBOUND", value_enum)]
+    outbound: Option<Way>,
     /// Do not wait: return as soon as the keeper is at work
     #[arg(long)]
     no_wait: bool,
@@ -94,6 +97,15 @@ enum Network {
     /// vial's own.
     Bridge,
     /// Yours.
+    None,
+}
+
+/// `--outbound`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Way {
+    /// They do, where the host has a default route.
+    Auto,
+    /// The cluster is sealed.
     None,
 }
 
@@ -180,6 +192,10 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
             Network::None => Cni::None,
         }),
         ports: args.ports.clone(),
+        outbound: args.outbound.map(|way| match way {
+            Way::Auto => Outbound::Auto,
+            Way::None => Outbound::None,
+        }),
     };
     if let Some(file) = &args.file {
         return wanted::from_file(file, overrides, &wanted::default_name());

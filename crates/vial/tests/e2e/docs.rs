@@ -16,15 +16,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::lab::Lab;
+use crate::world::World;
 
 #[test]
 fn ports_and_services() {
-    run("ports-and-services.md");
+    run("ports-and-services.md", &["unshare".into(), "--net".into()]);
 }
 
-/// Types all that a page says.
+#[test]
+fn the_outside_world() {
+    let world = World::apart();
+    world.connect();
+    run("outside-world.md", &world.host());
+}
+
+/// Types all that a page says, where the words before the shell lead to.
 #[track_caller]
-fn run(name: &str) {
+fn run(name: &str, place: &[String]) {
     let page = Page::read(&fs::read_to_string(docs().join(name)).expect("a page"));
     let clusters = page.clusters();
     let lab = Lab::new(&clusters.iter().map(String::as_str).collect::<Vec<_>>());
@@ -33,7 +41,8 @@ fn run(name: &str) {
     }
     let script = lab.file(".script", &page.script());
     // Longer than any page takes; a command that hangs must not hang all tests.
-    let ran = lab.shell("timeout 600 unshare --net bash --norc $1", &[&script]);
+    let shell = format!("timeout 600 {} bash --norc $1", place.join(" "));
+    let ran = lab.shell(&shell, &[&script]);
     let mut outputs = ran.stdout.split(MARK);
     for command in &page.commands {
         let typed = &command.typed;
@@ -55,7 +64,7 @@ fn every_page_with_commands_is_run() {
     for page in pages.filter(|page| page.path().extension().is_some_and(|end| end == "md")) {
         let commands = Page::read(&fs::read_to_string(page.path()).expect("a page")).commands;
         let name = page.file_name().to_string_lossy().into_owned();
-        let run = include_str!("docs.rs").contains(&format!("run({name:?})"));
+        let run = include_str!("docs.rs").contains(&format!("run({name:?}, "));
         assert!(commands.is_empty() || run, "no test runs {name}");
     }
 }

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::world::World;
+
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Clusters of one test.
@@ -24,6 +26,8 @@ pub(crate) struct Lab {
     run: PathBuf,
     names: Vec<String>,
     before: Host,
+    /// Words before every command, which let it run on another host.
+    host: Vec<String>,
 }
 
 /// What a command did.
@@ -87,6 +91,7 @@ impl Lab {
             home,
             names: names.iter().map(ToString::to_string).collect(),
             before: Host::look(),
+            host: Vec::new(),
         };
         for name in &lab.names {
             lab.vial(["down", name]);
@@ -101,13 +106,21 @@ impl Lab {
         lab
     }
 
+    /// From now on vial runs on the host of this world, which outlives the lab.
+    pub(crate) fn on(mut self, world: &World) -> Self {
+        self.host = world.host();
+        self
+    }
+
     /// The vial binary with this lab's directories.
     pub(crate) fn command(
         &self,
         args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
     ) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vial"));
-        command.args(args);
+        let program = env!("CARGO_BIN_EXE_vial").to_owned();
+        let words: Vec<_> = self.host.iter().cloned().chain([program]).collect();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(args);
         self.prepare(&mut command);
         command
     }

@@ -1,0 +1,212 @@
+//! pasta(1): how it is called, and how a running one is found.
+//!
+//! It is run from the node image with the image's own loader and libraries: the host needs neither.
+//!
+//! # Invariants
+//! Nothing is let in: no port is forwarded in either direction, and no address stands for the host's loopback ones.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use vial_sys::identity::{Identity, Process};
+use vial_sys::{During, SysError, namespace};
+
+use crate::{Families, Outside};
+
+/// Below the run directory: pasta's pid in the sandbox, and what it says.
+const PID_FILE: &str = "outside.pid";
+const LOG: &str = "outside.log";
+
+/// The interface inside.
+const INTERFACE: &str = "outside";
+
+/// Addresses of the interface and of the gateway behind it. See `vial_spec::OUTBOUND_CIDRS`.
+const V4: [&str; 2] = ["10.89.129.2", "10.89.129.1"];
+const V6: [&str; 2] = ["fd89:0:0:129::2", "fd89:0:0:129::1"];
+
+/// Where a pasta is that carries, and what.
+pub(super) struct Carrier {
+    pub(super) process: Process,
+    pub(super) families: Families,
+}
+
+/// The carrier that lives in the sandbox of the first process `first`.
+pub(super) fn find(run_dir: &Path, first: u32) -> Result<Option<Carrier>, SysError> {
+    let path = run_dir.join(PID_FILE);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.during(|| format!("read {}", path.display()))?,
+    };
+    // Not yet written, or of a sandbox before.
+    let Some(pid) = text
+        .trim()
+        .parse()
+        .ok()
+        .and_then(|inner| namespace::pid_beside(first, inner))
+    else {
+        return Ok(None);
+    };
+    let Ok(identity) = Identity::of(pid) else {
+        return Ok(None);
+    };
+    // The pid may have been given to another process of the sandbox: ours names its pid file.
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    if !words.contains(&path.as_os_str().as_encoded_bytes()) {
+        return Ok(None);
+    }
+    let families = Families {
+        v4: !words.contains(&b"--ipv6-only".as_slice()),
+        v6: !words.contains(&b"--ipv4-only".as_slice()),
+    };
+    Ok(identity
+        .open()?
+        .map(|process| Carrier { process, families }))
+}
+
+/// Starts one; returns when the interface is there. `first` is the first process of the sandbox, by pid and pidfd.
+///
+/// Blocks, and is for a thread of its own: its children are the sandbox's from then on.
+pub(super) fn start(
+    run_dir: &Path,
+    (pid, first): &(u32, Arc<Process>),
+    outside: &Outside,
+) -> Result<(), SysError> {
+    let path = format!("/proc/{pid}/ns/net");
+    let network = File::open(&path).during(|| format!("open {path}"))?;
+    // Opened by its pid: it is that of the sandbox if the sandbox lives still.
+    if first.has_ended()? {
+        return Err(SysError::other("start pasta", "the sandbox has ended"));
+    }
+    namespace::bear_children_beside(&**first)?;
+    let loader = outside.root.join("usr/lib64/ld-linux-x86-64.so.2");
+    let ended = Command::new(loader)
+        .args(arguments(run_dir, outside))
+        .env_clear()
+        .current_dir("/")
+        // By number, since it may not look into the sandbox's /proc entries once it has given up its rights.
+        .stdin(network)
+        .stdout(Stdio::null())
+        // Closed when it carries.
+        .stderr(Stdio::piped())
+        .output()
+        .during(|| "start pasta".to_owned())?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let last = said.trim().lines().last().unwrap_or("it said nothing");
+    let status = ended.status;
+    Err(SysError::other("start pasta", format!("{status}: {last}")))
+}
+
+/// What the loader is given: its own options, the program, and pasta's.
+fn arguments(run_dir: &Path, outside: &Outside) -> Vec<String> {
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let program = if std::arch::is_x86_feature_detected!("avx2") {
+        "usr/bin/pasta.avx2"
+    } else {
+        "usr/bin/pasta"
+    };
+    let libraries = text(outside.root.join("usr/lib/x86_64-linux-gnu"));
+    let mut all: Vec<String> = vec![
+        "--argv0".into(),
+        "pasta".into(),
+        "--library-path".into(),
+        libraries,
+    ];
+    all.push(text(outside.root.join(program)));
+    all.extend(["--pid".into(), text(run_dir.join(PID_FILE))]);
+    all.extend(["--log-file".into(), text(run_dir.join(LOG))]);
+    let rest = [
+        // As root it may enter the namespace; it gives up all other rights itself.
+        "--runas",
+        "0",
+        "--netns",
+        "/proc/self/fd/0",
+        "--no-netns-quit",
+        "--config-net",
+        "--ns-ifname",
+        INTERFACE,
+        // Where it takes a link-local address from; which routes connections take is the host's business.
+        "--interface",
+        &outside.interface,
+        "--mtu",
+        "1500",
+        // No way in, and none to the host itself.
+        "--tcp-ports",
+        "none",
+        "--udp-ports",
+        "none",
+        "--tcp-ns",
+        "none",
+        "--udp-ns",
+        "none",
+        "--no-map-gw",
+        "--map-guest-addr",
+        "none",
+        // The interface is configured directly; names are the keeper's.
+        "--no-dhcp",
+        "--no-dhcpv6",
+        "--no-ra",
+    ];
+    all.extend(rest.map(ToOwned::to_owned));
+    let Families { v4, v6 } = outside.families;
+    if v4 {
+        all.extend(
+            ["--address", V4[0], "--netmask", "30", "--gateway", V4[1]].map(ToOwned::to_owned),
+        );
+    } else {
+        all.push("--ipv6-only".into());
+    }
+    if v6 {
+        all.extend(["--address", V6[0], "--gateway", V6[1]].map(ToOwned::to_owned));
+    } else {
+        all.push("--ipv4-only".into());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_families_that_are_wanted_are_carried_and_nothing_is_let_in() {
+        let words = |v4, v6| {
+            let outside = Outside {
+                root: "/image".into(),
+                families: Families { v4, v6 },
+                interface: "eth0".into(),
+            };
+            arguments(Path::new("/run/vial/a"), &outside).join(" ")
+        };
+        let both = words(true, true);
+        assert!(
+            both.contains(V4[0]) && both.contains(V6[0]) && !both.contains("-only"),
+            "{both}"
+        );
+        let four = words(true, false);
+        assert!(
+            four.contains("--ipv4-only") && !four.contains("fd89"),
+            "{four}"
+        );
+        let six = words(false, true);
+        assert!(
+            six.contains("--ipv6-only") && !six.contains("10.89"),
+            "{six}"
+        );
+        for shut in [
+            "--tcp-ports none",
+            "--udp-ports none",
+            "--tcp-ns none",
+            "--udp-ns none",
+            "--no-map-gw",
+        ] {
+            assert!(both.contains(shut), "{shut} in {both}");
+        }
+    }
+}
