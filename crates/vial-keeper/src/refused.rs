@@ -25,8 +25,7 @@ impl Refused {
     /// Only a living sandbox can grant it.
     pub(crate) fn stopped(cluster: &str) -> Self {
         let message = format!("cluster {cluster} does not run");
-        let hint = format!("vial up {cluster} starts it");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message, Some(hint))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message, None)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Netlink and sockets inside other network namespaces.
 //!
 //! [`wish`] says what a network is to look like (pure), [`apply()`] brings it about, [`Inside`] opens sockets in the
-//! network namespace of a process, [`relay()`] passes bytes between two connections. Nothing here ever touches the network namespace of the caller's other threads.
+//! network namespace of a process, [`relay()`] passes bytes between two connections. Nothing here ever touches the
+//! network namespace of the caller's other threads.
 
 mod apply;
 mod error;
