@@ -37,6 +37,8 @@ pub const NODE: PackageList = PackageList {
         "openssh-server",
         "openssh-sftp-server",
         "openssh-client",
+        // what Ansible's modules run on
+        "python3",
         "ca-certificates",
         "curl",
         // networks: kube-proxy, CNI plugins, and finding out why they do not work
