@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Where clusters and images lie unless the environment says otherwise.
 const DEFAULT_HOME: &str = "/var/lib/vial";
+/// Where sockets lie unless the environment says otherwise.
+const DEFAULT_RUN: &str = "/run/vial";
 
 /// The two roots: what is kept (`$VIAL_HOME`) and what dies with the machine (`$VIAL_RUN`).
 #[derive(Debug, Clone)]
@@ -29,7 +31,16 @@ impl Paths {
         };
         Self {
             home: of("VIAL_HOME", DEFAULT_HOME),
-            run: of("VIAL_RUN", "/run/vial"),
+            run: of("VIAL_RUN", DEFAULT_RUN),
+        }
+    }
+
+    /// The roots of a machine whose environment names none.
+    #[must_use]
+    pub fn default_roots() -> Self {
+        Self {
+            home: DEFAULT_HOME.into(),
+            run: DEFAULT_RUN.into(),
         }
     }
 

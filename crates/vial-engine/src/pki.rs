@@ -5,7 +5,7 @@
 //!   ca.crt ca.key  etcd-ca.*  front-proxy-ca.*      authorities
 //!   sa.key sa.pub                                   service-account tokens
 //!   leaves/NODE/NAME.crt .key                       certificates, made again when what they say changes
-//!   ssh/                                            host keys by node, the person's own pair
+//!   ssh/                                            host keys by node, known_hosts of them all, the person's own pair
 //! ```
 
 use std::collections::BTreeMap;
@@ -60,6 +60,7 @@ impl ClusterPki {
             let key = pki.host_key(&node.config.name)?;
             pki.host_keys.insert(node.config.name.clone(), key);
         }
+        pki.known_hosts(plan)?;
         Ok(pki)
     }
 
@@ -162,6 +163,25 @@ impl ClusterPki {
         write(&key, &pair.key_pem)?;
         write(&made_for, &wanted)?;
         Ok(pair)
+    }
+
+    /// Writes the public host keys of all nodes for ssh on the host, when they are not what they were.
+    fn known_hosts(&self, plan: &Plan) -> Result<()> {
+        let mut lines = String::new();
+        for node in &plan.nodes {
+            let node = &node.config.name;
+            let public = self.dir.join("ssh").join(format!("host_{node}.pub"));
+            if let Some(public) = read(&public)? {
+                let name = format!("{node}.{}.vial", self.cluster);
+                lines += &ssh::known_hosts_line(&public, &[&name]);
+                lines.push('\n');
+            }
+        }
+        let path = self.dir.join("ssh/known_hosts");
+        match read(&path)? {
+            Some(old) if old == lines => Ok(()),
+            _ => write(&path, &lines),
+        }
     }
 
     fn host_key(&self, node: &str) -> Result<String> {

@@ -53,18 +53,14 @@ impl HostKey {
         let (private, public) = generate(comment)?;
         Ok(HostKey { private, public })
     }
+}
 
-    /// A line of `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): these names have this key.
-    #[must_use]
-    pub fn known_hosts_line(&self, names: &[&str]) -> String {
-        let key = self
-            .public
-            .splitn(3, ' ')
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" ");
-        format!("{} {key}", names.join(","))
-    }
+/// A line of `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): these names have this public key.
+#[must_use]
+pub fn known_hosts_line(public: &str, names: &[&str]) -> String {
+    // Without the comment.
+    let key = public.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    format!("{} {key}", names.join(","))
 }
 
 impl UserKey {
@@ -107,7 +103,7 @@ mod tests {
     #[test]
     fn known_hosts_leave_the_comment_out() {
         let key = HostKey::generate("w-1 of dev").unwrap();
-        let line = key.known_hosts_line(&["w-1.dev.vial", "10.89.0.101"]);
+        let line = known_hosts_line(&key.public, &["w-1.dev.vial", "10.89.0.101"]);
         assert!(line.starts_with("w-1.dev.vial,10.89.0.101 ssh-ed25519 "));
         assert_eq!(line.split(' ').count(), 3);
     }

@@ -99,6 +99,10 @@ pub(crate) enum Command {
     Exec(commands::exec::ExecArgs),
     /// Connect standard input and output to a port in a cluster
     Netcat(commands::netcat::NetcatArgs),
+    /// Log in to a node with your own ssh
+    Ssh(commands::ssh::SshArgs),
+    /// Print a configuration with which ssh, scp, rsync and Ansible find nodes
+    SshConfig(commands::ssh_config::SshConfigArgs),
     /// Copy files between nodes and this machine
     Cp(commands::cp::CpArgs),
     /// Forward ports of the host into a cluster
@@ -152,6 +156,9 @@ mod tests {
             "kubeconfig",
             "registry",
             "node-image",
+            "cp",
+            "ssh",
+            "ssh-config",
         ] {
             let help = command
                 .find_subcommand_mut(name)
@@ -190,6 +197,18 @@ mod tests {
             parse("exec w-1 ls").is_err(),
             "without the dashes a flag of the command could become ours"
         );
+    }
+
+    #[test]
+    fn ssh_gets_what_comes_after_the_node() {
+        let line = "ssh -c dev root@w-1 -v -c aes128-ctr -q -- ls -l";
+        let Command::Ssh(ssh) = parse(line).unwrap() else {
+            panic!()
+        };
+        assert_eq!(ssh.cluster.cluster, "dev");
+        let expected = "root@w-1 -v -c aes128-ctr -q -- ls -l";
+        assert_eq!(ssh.arguments.join(" ".as_ref()), expected);
+        assert!(parse("ssh").is_err());
     }
 
     #[test]

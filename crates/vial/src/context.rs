@@ -1,6 +1,7 @@
 //! What every command gets: how to speak, where vial's files are, who is asking.
 
 use vial_engine::paths::Paths;
+use vial_engine::record::Record;
 use vial_keeper::api::ClusterStatus;
 use vial_keeper::client::{Client, ClientError};
 
@@ -61,12 +62,24 @@ impl Context {
             .ok_or_else(|| self.no_cluster(name))
     }
 
+    /// What is known of a cluster, without asking its keeper.
+    ///
+    /// # Errors
+    /// When there is no such cluster, or its record cannot be read.
+    pub(crate) fn record(&self, name: &str) -> Result<Record> {
+        check_name(name)?;
+        match Record::load(&self.paths, name) {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) | Err(_) => Err(self.no_cluster(name)),
+        }
+    }
+
     /// There is no cluster `name`.
     pub(crate) fn no_cluster(&self, name: &str) -> Error {
         let names = vial_engine::record::names(&self.paths).unwrap_or_default();
         if names.iter().any(|known| known == name) {
             // A directory without a record that can be read; only its removal is sure to work.
-            let error = match vial_engine::record::Record::load(&self.paths, name) {
+            let error = match Record::load(&self.paths, name) {
                 Err(error) => {
                     Error::caused(format!("cluster `{name}` cannot be understood"), error)
                 }

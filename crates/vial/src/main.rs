@@ -25,6 +25,8 @@ mod kubeconfig;
 mod near;
 mod node_name;
 mod output;
+mod replace;
+mod ssh;
 mod terminal;
 mod ui;
 mod wanted;

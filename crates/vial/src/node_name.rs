@@ -2,7 +2,7 @@
 
 use vial_engine::record::Record;
 
-use crate::context::{Context, check_name};
+use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::near;
 
@@ -42,13 +42,7 @@ impl NodeName {
     /// When there is no such cluster or node; near names are told.
     pub(crate) fn find(&self, context: &Context) -> Result<Record> {
         let (cluster, node) = (&self.cluster, &self.node);
-        check_name(cluster)?;
-        let record = Record::load(&context.paths, cluster)
-            .map_err(|error| {
-                let hint = error.hint();
-                Error::caused(format!("cluster `{cluster}`"), error).maybe_hint(hint)
-            })?
-            .ok_or_else(|| context.no_cluster(cluster))?;
+        let record = context.record(cluster)?;
         let names = record.spec.nodes.iter().map(|node| node.name.as_str());
         if names.clone().any(|name| name == node) {
             return Ok(record);

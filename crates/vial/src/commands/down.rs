@@ -8,7 +8,7 @@ use vial_keeper::client::{Client, ClientError};
 use crate::context::{Context, DEFAULT_CLUSTER, check_name, keeper_error};
 use crate::error::{Code, Error, Exit, Result};
 use crate::ui::Style;
-use crate::{interrupt, kubeconfig};
+use crate::{interrupt, kubeconfig, ssh};
 
 /// Remove clusters, with all that belongs to them
 ///
@@ -110,6 +110,9 @@ async fn down(context: &Context, name: &str, client: Client) -> Result<()> {
         Failed::Told(error) => error,
     })?;
     let ui = &context.ui;
+    if let Err(error) = ssh::files::remove(&context.paths, name) {
+        ui.warn(format!("files for ssh stay: {error}"));
+    }
     ui.status(format!(
         "{} cluster {name} is gone",
         ui.paint_err(Style::Good, "✓")

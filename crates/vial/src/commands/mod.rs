@@ -15,6 +15,8 @@ pub(crate) mod netcat;
 pub(crate) mod node_image;
 pub(crate) mod port;
 pub(crate) mod registry;
+pub(crate) mod ssh;
+pub(crate) mod ssh_config;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod version;
@@ -34,6 +36,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Logs(args) => logs::run(context, args).await,
         Command::Exec(args) => exec::run(context, args).await,
         Command::Cp(args) => cp::run(context, args).await,
+        Command::Ssh(args) => ssh::run(context, args).await,
+        Command::SshConfig(args) => ssh_config::run(context, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Kubectl(args) => kubectl::run(context, args).await,
         Command::Registry(args) => registry::run(context, args).await,

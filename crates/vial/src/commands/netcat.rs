@@ -19,6 +19,7 @@ use vial_spec::target::{Target, TargetError, TargetPort};
 use crate::cli::ClusterFlag;
 use crate::context::{Context, keeper_error};
 use crate::error::{Code, Error, Exit, Result};
+use crate::node_name::NodeName;
 
 /// Of each direction.
 const BUFFER: usize = 64 * 1024;
@@ -34,7 +35,7 @@ Examples:
   printf 'GET / HTTP/1.0\\r\\n\\r\\n' | vial netcat svc/default/web http
   vial netcat web.default.svc 80                 the same, by its name inside
   vial netcat 10.96.0.1 443                      an address of a node, pod or service
-  ssh -o ProxyCommand='vial netcat %h %p' root@w-1.vial")]
+  vial netcat w-1.dev.vial 22                    a node of the cluster dev")]
 pub(crate) struct NetcatArgs {
     /// Where to: w-1, svc/default/web, pod/default/db-0, 10.96.0.1, web.default.svc, …
     #[arg(value_name = "HOST")]
@@ -52,7 +53,8 @@ pub(crate) async fn run(context: &Context, args: NetcatArgs) -> Result {
     let target: Target = args.host.parse().map_err(bad)?;
     let port: TargetPort = args.port.parse().map_err(bad)?;
     target.check_port(&port).map_err(bad)?;
-    let name = &args.cluster.cluster;
+    // `w-1.dev.vial` names its cluster: one line of an ssh configuration is enough for all.
+    let name = &NodeName::parse(&args.host, &args.cluster.cluster).cluster;
     let client = context.keeper(name).await?;
     let tunnel = client
         .dial(&target, &port)

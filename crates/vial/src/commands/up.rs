@@ -19,7 +19,7 @@ use crate::error::{Code, Error, Exit, Result};
 use crate::kubeconfig::{self, Environment, Place, context_name};
 use crate::output::{self, Format};
 use crate::ui::{Progress, Style};
-use crate::{image, interrupt, wanted, when};
+use crate::{image, interrupt, ssh, wanted, when};
 
 /// Make a cluster, change it, or start it again
 ///
@@ -137,6 +137,9 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
                 .map_err(|error| keeper_error(&name, error))?,
         );
         merge(context, &name, &access)?;
+    }
+    if let Ok(Some(record)) = Record::load(&context.paths, &name) {
+        ssh::files::refresh(&context.paths, &record.spec)?;
     }
     let ui = &context.ui;
     let took = crate::ui::seconds(began.elapsed());

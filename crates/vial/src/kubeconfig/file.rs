@@ -1,12 +1,12 @@
 //! Reading and replacing a kubeconfig on disk.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use super::document::Document;
 use super::error::{Error, Result};
+use crate::replace;
 
 /// `None` when there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<Document>> {
@@ -31,66 +31,18 @@ pub(super) fn replace(path: &Path, document: &Document, owner: Option<(u32, u32)
         path: path.into(),
         reason,
     })?;
-    let target = follow(path)?;
-    let owner = match fs::metadata(&target) {
-        Ok(metadata) => Some((metadata.uid(), metadata.gid())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => owner,
-        Err(error) => return Err(Error::file("read", &target)(error)),
-    };
-    let write = || -> io::Result<()> {
-        let directory = target
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut aside = tempfile::Builder::new()
-            .prefix(".vial-kubeconfig-")
-            .permissions(fs::Permissions::from_mode(0o600))
-            .tempfile_in(directory)?;
-        aside.write_all(yaml.as_bytes())?;
-        if let Some((uid, gid)) = owner {
-            let made = aside.as_file().metadata()?;
-            if (made.uid(), made.gid()) != (uid, gid) {
-                std::os::unix::fs::fchown(aside.as_file(), Some(uid), Some(gid))?;
-            }
-        }
-        aside.as_file().sync_all()?;
-        aside.persist(&target)?;
-        Ok(())
-    };
-    write().map_err(Error::file("write", path))
+    replace::replace(path, yaml.as_bytes(), owner).map_err(Error::file("write", path))
 }
 
 /// Removes the file that a link names as well as the link.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    let target = follow(path)?;
-    for path in [target.as_path(), path] {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::file("remove", path)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// What a chain of symbolic links ends at, be it there or not.
-fn follow(path: &Path) -> Result<PathBuf> {
-    let mut path = path.to_path_buf();
-    // As many links as the kernel follows (path_resolution(7)).
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(Error::file("follow the links of", path)(io::Error::other(
-        "too many symbolic links",
-    )))
+    replace::remove(path).map_err(Error::file("remove", path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

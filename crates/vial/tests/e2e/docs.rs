@@ -24,6 +24,11 @@ fn ports_and_services() {
 }
 
 #[test]
+fn ssh_and_files() {
+    run("ssh-and-files.md", &["unshare".into(), "--net".into()]);
+}
+
+#[test]
 fn the_outside_world() {
     let world = World::apart();
     world.connect();

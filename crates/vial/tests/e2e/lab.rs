@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -135,16 +136,43 @@ impl Lab {
             .stdin(Stdio::null());
     }
 
-    /// A script as a person would write it, with `$1`, …; `vial` is on its PATH.
+    /// A script as a person would write it, with `$1`, …; `vial` is on its PATH, and so are ssh, scp and rsync.
     pub(crate) fn shell(&self, script: &str, args: &[&str]) -> Ran {
         let vial = Path::new(env!("CARGO_BIN_EXE_vial"));
         let mut path = vial.parent().unwrap_or(vial).as_os_str().to_owned();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
+        path.push(":");
+        path.push(self.tools());
         let mut command = Command::new("sh");
         command.args(["-ec", script, "sh"]).args(args);
         self.prepare(&mut command);
         Ran::of(command.env("PATH", path).output().expect("sh runs"))
+    }
+
+    /// Programs for a host that lacks them: those of the node image, by its own loader and libraries.
+    fn tools(&self) -> PathBuf {
+        let tools = self.dir.path().join(".tools");
+        let layers = fs::read_dir(self.home.join("images/unpacked")).expect("layers");
+        let mut layers = layers.flatten().map(|layer| layer.path());
+        let root = layers.find(|layer| layer.join("usr/bin/rsync").is_file());
+        let root = root.expect("a layer with rsync").display().to_string();
+        let run = format!(
+            "exec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin"
+        );
+        fs::create_dir_all(&tools).expect("made");
+        // scp looks for ssh in one place only.
+        for (name, flags) in [
+            ("ssh", ""),
+            ("scp", "-S \"$(command -v ssh)\""),
+            ("rsync", ""),
+        ] {
+            let script = format!("#!/bin/sh\n{run}/{name} {flags} \"$@\"\n");
+            let path = tools.join(name);
+            fs::write(&path, script).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+        }
+        tools
     }
 
     pub(crate) fn vial(&self, args: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Ran {

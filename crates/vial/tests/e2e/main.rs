@@ -15,6 +15,7 @@ mod http;
 mod interrupted;
 mod lab;
 mod load_balancer;
+mod logins;
 mod outbound;
 mod ports;
 mod registry;

@@ -1,0 +1,303 @@
+//! What a person's ssh reads about a cluster, apart from the cluster's own files, which only root may read.
+//!
+//! ```text
+//! $VIAL_HOME/ssh/UID/NAME/
+//!   config         the nodes and how they are reached      `Include $VIAL_HOME/ssh/UID/*/config` finds all clusters
+//!   id_ed25519     opens them
+//!   known_hosts    their host keys
+//!   whole_config   `config`, then the person's own: for `vial ssh`
+//!
+//!  up, ssh, ssh-config ─► written, when they are not what they should be ─► down ─► removed
+//! ```
+//! The files belong to the person, mode 0600; the directories to root, so that nobody can lead root elsewhere. What an
+//! interrupted `down` leaves opens nothing any more, and goes with the next `down` of that name.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use vial_engine::paths::Paths;
+use vial_spec::ClusterSpec;
+
+use super::config::{self, Cluster, Proxy};
+use crate::error::{Error, Result};
+use crate::kubeconfig::Environment;
+use crate::replace::replace;
+
+/// For whom: user and group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Person {
+    uid: u32,
+    gid: u32,
+}
+
+/// The files of one person for one cluster.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// The nodes and how they are reached.
+    pub(crate) config: String,
+    /// The same and the person's own configuration.
+    pub(crate) whole_config: PathBuf,
+}
+
+impl Person {
+    /// Who is at the keyboard: whoever called sudo, else who runs vial.
+    pub(crate) fn at_keyboard() -> Self {
+        let (uid, gid) = Environment::of_process().person();
+        Self { uid, gid }
+    }
+
+    /// Who runs vial.
+    pub(crate) fn of_process() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        }
+    }
+
+    /// The line of `~/.ssh/config` that lets ssh find all clusters that this person can reach, now and later.
+    pub(crate) fn include(self, paths: &Paths) -> String {
+        let pattern = self.directory(paths).join("*/config");
+        format!("Include {}", config::word(&pattern))
+    }
+
+    fn directory(self, paths: &Paths) -> PathBuf {
+        absolute(&paths.home.join("ssh")).join(self.uid.to_string())
+    }
+
+    /// Writes the files for a cluster; those that are as they should be are left alone.
+    ///
+    /// # Errors
+    /// When a key cannot be read or a file not be written.
+    pub(crate) fn write(self, paths: &Paths, cluster: &ClusterSpec) -> Result<Files> {
+        let directory = self.directory(paths).join(&cluster.name);
+        make(paths, &directory).map_err(cannot("make the directory", &directory))?;
+        let keys = paths.cluster_dir(&cluster.name).join("pki/ssh");
+        let copy = |name: &str| {
+            let key = keys.join(name);
+            let bytes = fs::read(&key).map_err(|error| {
+                let hint = format!("`vial up {}` makes what is missing", cluster.name);
+                cannot("read", &key)(error).hint(hint)
+            })?;
+            self.file(&directory.join(name), &bytes)
+        };
+        let program = std::env::current_exe()
+            .map_err(|error| Error::caused("cannot find the path of vial itself", error))?;
+        let config = Cluster {
+            name: cluster.name.clone(),
+            nodes: cluster.nodes.iter().map(|node| node.name.clone()).collect(),
+            key: copy("id_ed25519")?,
+            known_hosts: copy("known_hosts")?,
+            proxy: Proxy {
+                program,
+                home: absolute(&paths.home),
+                run: absolute(&paths.run),
+                sudo: self.uid != 0,
+            },
+        };
+        let text = config.config();
+        self.file(&directory.join("config"), text.as_bytes())?;
+        let whole = config.whole_config();
+        Ok(Files {
+            whole_config: self.file(&directory.join("whole_config"), whole.as_bytes())?,
+            config: text,
+        })
+    }
+
+    /// Writes a file unless it is there; returns its path.
+    fn file(self, path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+        if fs::read(path).ok().as_deref() != Some(bytes) {
+            replace(path, bytes, Some((self.uid, self.gid))).map_err(cannot("write", path))?;
+        }
+        Ok(path.to_path_buf())
+    }
+}
+
+/// After an `up`: for the person at the keyboard, and for those who have files of the cluster already.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn refresh(paths: &Paths, cluster: &ClusterSpec) -> Result<()> {
+    let mut persons = vec![Person::at_keyboard()];
+    for directory in of_cluster(paths, &cluster.name)? {
+        if let Ok(config) = fs::metadata(directory.join("config")) {
+            let (uid, gid) = (config.uid(), config.gid());
+            persons.push(Person { uid, gid });
+        }
+    }
+    for person in persons {
+        person.write(paths, cluster)?;
+    }
+    Ok(())
+}
+
+/// Removes the files of a cluster, of everybody.
+///
+/// # Errors
+/// When a file cannot be removed.
+pub(crate) fn remove(paths: &Paths, cluster: &str) -> Result<()> {
+    for directory in of_cluster(paths, cluster)? {
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(cannot("remove", &directory)(error));
+            }
+            _ => {}
+        }
+        // These fail while there are other clusters or persons.
+        for empty in directory.ancestors().skip(1).take(2) {
+            let _ = fs::remove_dir(empty);
+        }
+    }
+    Ok(())
+}
+
+/// Directories of a cluster's files, one for each person.
+fn of_cluster(paths: &Paths, cluster: &str) -> Result<Vec<PathBuf>> {
+    let all = paths.home.join("ssh");
+    let list = || -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(&all)?
+            .map(|person| Ok(person?.path().join(cluster)))
+            .filter(|path| path.as_ref().map_or(true, |path| path.exists()))
+            .collect()
+    };
+    match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(cannot("list", &all)),
+    }
+}
+
+/// Makes `directory` below the home; everybody may pass, whatever the umask says.
+fn make(paths: &Paths, directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let home = absolute(&paths.home);
+    for made in directory.ancestors().take_while(|path| *path != home) {
+        if fs::metadata(made)?.permissions().mode() & 0o777 != 0o755 {
+            fs::set_permissions(made, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
+fn cannot(operation: &str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let what = format!("cannot {operation} {}", path.display());
+    move |error| Error::caused(what, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use vial_spec::Overrides;
+
+    use super::*;
+
+    /// A home with clusters' keys.
+    struct Fixture {
+        _dir: tempfile::TempDir,
+        paths: Paths,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let paths = Paths {
+                home: dir.path().join("home"),
+                run: dir.path().join("run"),
+            };
+            fs::create_dir(&paths.home).unwrap();
+            Self { _dir: dir, paths }
+        }
+
+        fn cluster(&self, name: &str, known_hosts: &str) -> ClusterSpec {
+            let keys = self.paths.cluster_dir(name).join("pki/ssh");
+            fs::create_dir_all(&keys).unwrap();
+            fs::write(keys.join("id_ed25519"), "key").unwrap();
+            fs::write(keys.join("known_hosts"), known_hosts).unwrap();
+            crate::wanted::from_flags(name, Overrides::default(), None).unwrap()
+        }
+
+        /// Path and mode of everything in the home's `ssh`.
+        fn files(&self) -> Vec<String> {
+            let mut all = Vec::new();
+            let mut below = vec![self.paths.home.join("ssh")];
+            while let Some(path) = below.pop() {
+                let Ok(metadata) = fs::symlink_metadata(&path) else {
+                    continue;
+                };
+                if metadata.is_dir() {
+                    below.extend(fs::read_dir(&path).unwrap().map(|one| one.unwrap().path()));
+                }
+                let name = path.strip_prefix(&self.paths.home).unwrap().display();
+                all.push(format!("{name} {:o}", metadata.mode() & 0o777));
+            }
+            all.sort();
+            all
+        }
+    }
+
+    #[test]
+    fn only_the_person_may_read_a_key() {
+        let (fixture, me) = (Fixture::new(), Person::of_process());
+        let cluster = fixture.cluster("dev", "hosts");
+        me.write(&fixture.paths, &cluster).unwrap();
+        let uid = me.uid;
+        let expected = [
+            "ssh 755".to_owned(),
+            format!("ssh/{uid} 755"),
+            format!("ssh/{uid}/dev 755"),
+            format!("ssh/{uid}/dev/config 600"),
+            format!("ssh/{uid}/dev/id_ed25519 600"),
+            format!("ssh/{uid}/dev/known_hosts 600"),
+            format!("ssh/{uid}/dev/whole_config 600"),
+        ];
+        assert_eq!(fixture.files(), expected);
+    }
+
+    #[test]
+    fn files_follow_the_cluster_and_go_with_it() {
+        let fixture = Fixture::new();
+        let paths = &fixture.paths;
+        refresh(paths, &fixture.cluster("one", "old")).unwrap();
+        refresh(paths, &fixture.cluster("two", "")).unwrap();
+        refresh(paths, &fixture.cluster("one", "new")).unwrap();
+        let own = Person::at_keyboard().directory(paths);
+        let known_hosts = fs::read_to_string(own.join("one/known_hosts")).unwrap();
+        assert_eq!(known_hosts, "new");
+
+        remove(paths, "one").unwrap();
+        let files = fixture.files();
+        assert!(files.iter().all(|file| !file.contains("/one")), "{files:?}");
+        assert!(files.iter().any(|file| file.contains("/two/config")));
+        remove(paths, "one").unwrap();
+        remove(paths, "two").unwrap();
+        assert!(fixture.files().is_empty());
+    }
+
+    #[test]
+    fn whoever_called_sudo_gets_files_of_their_own() {
+        if !rustix::process::geteuid().is_root() {
+            return vial_testing::skip("only root gives files away");
+        }
+        let fixture = Fixture::new();
+        let paths = &fixture.paths;
+        let (uid, gid) = (1234, 5678);
+        let person = Person { uid, gid };
+        let cluster = fixture.cluster("dev", "old");
+        let config = person.write(paths, &cluster).unwrap().config;
+        assert!(config.contains("ProxyCommand sudo "), "{config}");
+        let own = person.directory(paths).join("dev");
+        let key = fs::metadata(own.join("id_ed25519")).unwrap();
+        assert_eq!((key.uid(), key.gid()), (uid, gid));
+        assert_eq!(fs::metadata(&own).unwrap().uid(), 0);
+        let include = person.include(paths);
+        assert!(include.ends_with("/home/ssh/1234/*/config"), "{include}");
+
+        // An `up` of somebody else keeps them true.
+        refresh(paths, &fixture.cluster("dev", "new")).unwrap();
+        let known_hosts = fs::read_to_string(own.join("known_hosts")).unwrap();
+        assert_eq!(known_hosts, "new");
+    }
+}
