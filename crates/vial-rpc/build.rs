@@ -3,7 +3,17 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["proto/init.proto", "proto/agent.proto"], ["proto"])?;
+    let files = [
+        "init",
+        "agent",
+        "containerd/content",
+        "containerd/cri",
+        "containerd/images",
+        "containerd/leases",
+        "containerd/snapshots",
+    ]
+    .map(|name| format!("proto/{name}.proto"));
+    let files = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .btree_map(".")
         // Files' content is passed on without being copied.

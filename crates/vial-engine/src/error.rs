@@ -28,6 +28,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The images that were loaded into the cluster.
+    #[error(transparent)]
+    Images(#[from] vial_image::load::LoadError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] vial_sandbox::SandboxError),
@@ -83,6 +86,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The sandbox ended while something was done in it.
+    #[error("the cluster's sandbox ended")]
+    Ended,
     /// A change that a living cluster cannot take.
     #[error("cluster {cluster}: {what} cannot be changed while it exists")]
     Unchangeable {
@@ -131,6 +137,18 @@ impl Error {
         }
     }
 
+    /// It and its causes, on one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// The next step for the person, when one is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -141,6 +159,7 @@ impl Error {
             Self::Damaged { .. } => {
                 Some("vial down removes the cluster; vial up makes it anew".into())
             }
+            Self::Images(error) => error.hint(),
             _ => None,
         }
     }

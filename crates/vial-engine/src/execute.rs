@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 pub use bring_up::{bring_up, connect};
 pub use disks::disks;
+pub(crate) use disks::on_host;
 pub use down::down;
 pub use limits::raise as raise_limits;
 pub use program::installed as program;

@@ -4,11 +4,13 @@
 //! it so and chooses nothing. Every step of it may be run again: an `up` that was cut off is finished by the next one.
 //!
 //! # What is on disk
-//! `$VIAL_HOME/clusters/NAME/`: `cluster.json` ([`record`]), `pki/` ([`pki`]), `nodes/` (writable disks of the nodes).
+//! `$VIAL_HOME/clusters/NAME/`: `cluster.json` ([`record`]), `pki/` ([`pki`]), `nodes/` (writable disks of the nodes),
+//! `images/` (container images that were loaded, [`images`]).
 
 pub mod check;
 mod error;
 pub mod execute;
+pub mod images;
 pub mod kube_api;
 pub mod paths;
 pub mod pki;

@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+use vial_image::load::ImageStore;
 
 /// Where clusters and images lie unless the environment says otherwise.
 const DEFAULT_HOME: &str = "/var/lib/vial";
@@ -60,6 +61,12 @@ impl Paths {
     #[must_use]
     pub fn registry_dir(&self, name: &str) -> PathBuf {
         self.cluster_dir(name).join("registry/data")
+    }
+
+    /// The container images that were loaded into a cluster.
+    #[must_use]
+    pub fn image_store(&self, name: &str) -> ImageStore {
+        ImageStore::at(self.cluster_dir(name).join("images"))
     }
 
     /// The node images.

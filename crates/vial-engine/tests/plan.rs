@@ -98,6 +98,14 @@ fn flags_and_variables_of_the_clusters_dns_stand_in_its_deployment() {
 }
 
 #[test]
+fn a_kubelet_that_cannot_remember_pulls_is_not_told_how_to() {
+    let set = |plan: Plan| format!("{plan:?}").contains("imagePullCredentialsVerificationPolicy");
+    assert!(set(planned("workers: 1\n")));
+    let off = "featureGates: {KubeletEnsureSecretPulledImages: false}\nworkers: 1\n";
+    assert!(!set(planned(off)));
+}
+
+#[test]
 fn a_kubelet_setting_of_one_node_restarts_that_kubelet() {
     let before = planned("workers: 2\n");
     let after =

@@ -29,6 +29,7 @@ mod disk;
 mod error;
 mod image;
 mod layer;
+pub mod load;
 mod oci;
 mod options;
 mod sbom;

@@ -5,6 +5,9 @@
 //! | `GET /v1/status` | [`ClusterStatus`] |
 //! | `POST /v1/up` with [`UpRequest`] | a stream of [`Event`], one JSON object a line, closed by `done` or `failed` |
 //! | `POST /v1/down` | the same |
+//! | `GET /v1/images` | a list of [`NodeImageStatus`] |
+//! | `POST /v1/images/deliver` with [`ImagesRequest`] | a stream of [`Event`]: images of the cluster's store come to its nodes |
+//! | `POST /v1/images/remove` with [`ImagesRequest`] | the same: they go from the nodes |
 //! | `POST /v1/check` | a stream of [`CheckEvent`] |
 //! | `GET /v1/ports` | a list of [`PortStatus`] |
 //! | `POST /v1/ports` with [`AddPorts`] | those that are there then |
@@ -20,8 +23,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use vial_image::load::ImageName;
 use vial_spec::ClusterSpec;
 use vial_spec::port::PortForward;
+
+pub use vial_engine::images::{ImageSource, NodeImageStatus};
 
 /// What a connection into the cluster is called in the header `Upgrade`.
 pub const STREAM: &str = "vial-stream";
@@ -55,6 +61,14 @@ pub struct CollectRequest {
     pub untagged: bool,
 }
 
+/// Container images, by their names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagesRequest {
+    /// Their full names.
+    pub names: Vec<ImageName>,
+}
+
 /// Progress of an operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(
@@ -85,6 +99,13 @@ pub enum Event {
     Note {
         /// One line.
         text: String,
+    },
+    /// An image's name was taken from nodes.
+    Removed {
+        /// Its full name.
+        name: String,
+        /// How many nodes had it.
+        nodes: usize,
     },
     /// The operation ended well; the last line.
     Done {

@@ -13,8 +13,8 @@ use vial_engine::record::Record;
 use vial_spec::target::{Target, TargetPort};
 
 use crate::api::{
-    AddPorts, CheckEvent, ClusterStatus, CollectRequest, Event, KubeAccess, PortStatus, Refusal,
-    RemovePorts, STREAM, UpRequest,
+    AddPorts, CheckEvent, ClusterStatus, CollectRequest, Event, ImagesRequest, KubeAccess,
+    NodeImageStatus, PortStatus, Refusal, RemovePorts, STREAM, UpRequest,
 };
 use crate::clusters::lives;
 
@@ -249,6 +249,38 @@ impl Client {
             .map_err(|error| self.talk(error))?;
         answer.whole().await.map_err(|error| self.talk(error))?;
         Ok(())
+    }
+
+    /// The container images of all nodes.
+    ///
+    /// # Errors
+    /// When the keeper does not answer, or the cluster does not run.
+    pub async fn images(&self) -> Result<Vec<NodeImageStatus>, ClientError> {
+        self.get("/v1/images").await
+    }
+
+    /// Brings images of the cluster's store to its nodes; events until `done` or `failed`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer, or the cluster does not run.
+    pub async fn deliver_images(
+        &self,
+        request: &ImagesRequest,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        self.post("/v1/images/deliver", body).await
+    }
+
+    /// Takes images from the nodes; events until `done` or `failed`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer, or the cluster does not run.
+    pub async fn remove_images(
+        &self,
+        request: &ImagesRequest,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        self.post("/v1/images/remove", body).await
     }
 
     /// Resolves when the keeper's process has ended, after a `down`: then nothing of the cluster is left.

@@ -58,6 +58,8 @@ pub(crate) struct Keeper {
     record: tokio::sync::Mutex<()>,
     /// Held while a sandbox is made: a `down` must not look for it before it can be found.
     pub(crate) making: Arc<tokio::sync::Mutex<()>>,
+    /// Held while container images come to the nodes or go.
+    pub(crate) images: tokio::sync::Mutex<()>,
     /// Something ended: the sandbox, or an operation.
     pub(crate) changed: Notify,
     /// The sandbox ended by itself.
@@ -142,6 +144,7 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         state: Mutex::default(),
         record: tokio::sync::Mutex::default(),
         making: Arc::default(),
+        images: tokio::sync::Mutex::default(),
         changed: Notify::new(),
         ended: AtomicBool::new(false),
     });

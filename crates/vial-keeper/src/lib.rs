@@ -24,6 +24,7 @@ pub mod client;
 mod clusters;
 mod connect;
 mod failure;
+mod images;
 mod keeper;
 mod lock;
 mod operation;

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Up(Box<ClusterSpec>),
     /// The end of the cluster.
     Down,
+    /// Container images come to its nodes, or go. It does not keep an `up` or a `down` from beginning.
+    Images,
 }
 
 /// On whose behalf.

@@ -24,7 +24,7 @@ use crate::api::{BEAT, CheckEvent, CheckResult, CollectRequest, KubeAccess, UpRe
 use crate::keeper::Keeper;
 use crate::operation::By;
 use crate::ports::requests;
-use crate::{connect, failure, status};
+use crate::{connect, failure, images, status};
 
 /// Listens at `path`, for the owner only.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -51,6 +51,9 @@ pub(crate) async fn serve(
                 .post(requests::post)
                 .delete(requests::delete),
         )
+        .route("/v1/images", get(images::list))
+        .route("/v1/images/deliver", post(images::deliver))
+        .route("/v1/images/remove", post(images::remove))
         .route("/v1/connect", get(connect::get))
         .route("/v1/registry/gc", post(post_registry_gc))
         .with_state(keeper);
@@ -93,11 +96,7 @@ async fn get_access(State(keeper): State<Arc<Keeper>>) -> Response {
     };
     match access() {
         Ok(Some(access)) => Json(access).into_response(),
-        Ok(None) => (
-            StatusCode::CONFLICT,
-            format!("cluster {} does not run", keeper.name),
-        )
-            .into_response(),
+        Ok(None) => not_running(&keeper),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, failure::chain(&error)).into_response(),
     }
 }
@@ -112,11 +111,7 @@ async fn post_down(State(keeper): State<Arc<Keeper>>) -> Response {
 
 async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     let Some(living) = keeper.living() else {
-        return (
-            StatusCode::CONFLICT,
-            format!("cluster {} does not run", keeper.name),
-        )
-            .into_response();
+        return not_running(&keeper);
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -156,16 +151,18 @@ async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     ))
 }
 
+/// What needs a sandbox finds none.
+pub(crate) fn not_running(keeper: &Keeper) -> Response {
+    let message = format!("cluster {} does not run", keeper.name);
+    (StatusCode::CONFLICT, message).into_response()
+}
+
 async fn post_registry_gc(
     State(keeper): State<Arc<Keeper>>,
     Json(request): Json<CollectRequest>,
 ) -> Response {
     let Some(living) = keeper.living() else {
-        return (
-            StatusCode::CONFLICT,
-            format!("cluster {} does not run", keeper.name),
-        )
-            .into_response();
+        return not_running(&keeper);
     };
     let garbage = if request.untagged {
         Garbage::Untagged
@@ -185,7 +182,7 @@ async fn post_registry_gc(
 }
 
 /// One JSON object a line, as they come; an empty line when nothing came for a while.
-fn lines<T: Serialize>(events: impl Stream<Item = T> + Send + 'static) -> Response {
+pub(crate) fn lines<T: Serialize>(events: impl Stream<Item = T> + Send + 'static) -> Response {
     let bytes = futures::stream::unfold(Box::pin(events), |mut events| async move {
         let mut line = match tokio::time::timeout(BEAT, events.next()).await {
             Ok(None) => return None,

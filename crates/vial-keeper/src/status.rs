@@ -134,9 +134,9 @@ fn phase(last: Option<&Operation>, journal: Journal, status: &ClusterStatus) -> 
         (Some(Kind::Down), _) | (_, Journal::Deleting) => Phase::Deleting,
         (Some(Kind::Up(_)), _) => Phase::Creating,
         _ if status.sandbox_pid.is_none() => Phase::Stopped,
-        (None, Journal::Creating) if !repaired => Phase::Creating,
-        (None, _) if status.nodes.iter().all(well) && registry => Phase::Running,
-        (None, _) => Phase::Degraded,
+        (_, Journal::Creating) if !repaired => Phase::Creating,
+        (_, _) if status.nodes.iter().all(well) && registry => Phase::Running,
+        (_, _) => Phase::Degraded,
     }
 }
 

@@ -110,6 +110,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     }
     keeper.change(spec, held).await;
     let living = keeper.living().ok_or("the sandbox ended")?;
+    let _images = keeper.images.lock().await;
     tokio::select! {
         done = execute::bring_up(&keeper.paths, &prepared, living.sandbox.as_ref(), &report) => done?,
         () = living.sandbox.ended() => return Err("the sandbox ended".into()),

@@ -9,6 +9,7 @@
 )]
 
 mod channel;
+pub mod containerd;
 pub mod exec;
 pub mod pipe;
 

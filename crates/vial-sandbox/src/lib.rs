@@ -106,6 +106,13 @@ pub trait Sandbox: Send + Sync {
     fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>>;
     /// gRPC to the agent of a container: `w-1.node` (`vial_rpc::agent_client::AgentClient`).
     fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>>;
+    /// gRPC to what listens at a unix socket of a container's own file system: containerd, at
+    /// `/run/containerd/containerd.sock` of `w-1.node`.
+    fn socket<'a>(
+        &'a self,
+        container: &'a str,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<Channel, SandboxError>>;
     /// A TCP connection to `address`, as from inside `from`.
     fn dial<'a>(
         &'a self,

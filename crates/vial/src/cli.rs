@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Registry(commands::registry::RegistryArgs),
     /// Check whether this machine has what vial needs
     Doctor(commands::doctor::DoctorArgs),
+    /// Bring container images into a cluster, list and remove them
+    Image(commands::image::ImageArgs),
     /// Build and look at node images
     NodeImage(commands::node_image::NodeImageArgs),
     /// Print a completion script for a shell

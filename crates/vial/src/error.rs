@@ -7,6 +7,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use vial_image::load::LoadError;
+
 use crate::kubeconfig;
 
 /// The result of a command.
@@ -213,6 +215,20 @@ impl From<kubeconfig::Error> for Error {
             edge.code = code;
         }
         edge.maybe_hint(hint)
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        let code = match error {
+            LoadError::Store(error) => return error.into(),
+            LoadError::Missing { .. } => Code::NotFound,
+            _ => Code::BadInput,
+        };
+        let hint = error.hint();
+        Self::caused(error.to_string(), error)
+            .with_code(code)
+            .maybe_hint(hint)
     }
 }
 

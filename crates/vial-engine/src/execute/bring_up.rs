@@ -3,7 +3,7 @@
 //! ```text
 //! network ─┬─ cp-1.control-plane: etcd → apiserver ─┬─ vial's objects, Node objects ──┬─ joined
 //!          │                                        └─ controller manager, scheduler  │
-//!          ├─ NODE.node: containerd, sshd ──────────────────────────────── (joined) ──┴─ kubelet, kube-proxy → Ready
+//!          ├─ NODE.node: containerd, sshd → loaded images ──────────────── (joined) ──┴─ kubelet, kube-proxy → Ready
 //!          ├─ …                                                             the person's manifests, DNS
 //!          └─ registry
 //! ```
@@ -21,6 +21,7 @@ use vial_spec::Cni;
 
 use super::container::Container;
 use super::{Prepared, remove};
+use crate::images;
 use crate::kube_api;
 use crate::paths::Paths;
 use crate::plan::{Change, ContainerPlan, NodePlan, REGISTRY, Stage};
@@ -48,6 +49,7 @@ pub async fn connect(prepared: &Prepared, sandbox: &dyn Sandbox, report: &Report
 
 /// What every branch looks at.
 struct Work<'a> {
+    paths: &'a Paths,
     prepared: &'a Prepared,
     sandbox: &'a dyn Sandbox,
     report: &'a Reporter,
@@ -71,6 +73,7 @@ pub async fn bring_up(
         });
     }
     let work = Work {
+        paths,
         prepared,
         sandbox,
         report,
@@ -177,6 +180,7 @@ impl Work<'_> {
             self.ready(node, &container, "containerd"),
             self.ready(node, &container, "sshd")
         )?;
+        self.loaded_images(node).await;
         let client = self.joined.wait().await;
         container.apply(Stage::Joined).await?;
         tokio::try_join!(
@@ -195,6 +199,21 @@ impl Work<'_> {
             waiting,
         )
         .await
+    }
+
+    /// What was loaded into the cluster before this node was there, or while it was down. A node without them is still a
+    /// node: `vial image load` brings them later.
+    async fn loaded_images(&self, node: &NodePlan) {
+        let cluster = images::Cluster {
+            paths: self.paths,
+            name: &self.prepared.record.name,
+            plan: &self.prepared.plan,
+            sandbox: self.sandbox,
+        };
+        if let Err(error) = images::deliver_to(cluster, node, self.report).await {
+            let text = format!("{} lacks loaded images: {}", node.config.name, error.line());
+            (self.report)(Progress::Note { text });
+        }
     }
 
     async fn ready(

@@ -21,10 +21,7 @@ pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
     let nodes = paths.cluster_dir(&prepared.record.name).join("nodes");
     // The disks in it have the modes that nodes need: nobody of the host is to get that far.
     private_dir(&nodes).map_err(Error::file("make", &nodes))?;
-    let roots = [
-        (inside::CLUSTER, paths.cluster_dir(&prepared.record.name)),
-        (inside::IMAGES, paths.images_dir()),
-    ];
+    let on_host = |dir: &str| on_host(paths, &prepared.record.name, dir);
     let mut clones = Vec::new();
     for container in prepared.plan.containers() {
         let cloned: Vec<_> = container
@@ -44,15 +41,12 @@ pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
         {
             // Extra mounts of the host are not ours to make.
             if dir.starts_with(inside::CLUSTER) {
-                let dir = on_host(&roots, dir);
+                let dir = on_host(dir);
                 std::fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
             }
         }
         for clone in &container.spec.clones {
-            let (source, target) = (
-                on_host(&roots, &clone.source),
-                on_host(&roots, &clone.target),
-            );
+            let (source, target) = (on_host(&clone.source), on_host(&clone.target));
             let copy = clone.copy.clone();
             clones.push(tokio::task::spawn_blocking(move || {
                 vial_sys::tree::clone(&source, &target, &copy).map_err(|error| {
@@ -72,10 +66,14 @@ pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
     Ok(())
 }
 
-/// A path of the sandbox as it is on the host.
-fn on_host(roots: &[(&str, PathBuf)], inside: &str) -> PathBuf {
+/// A path of a cluster's sandbox as it is on the host.
+pub(crate) fn on_host(paths: &Paths, cluster: &str, dir: &str) -> PathBuf {
+    let roots = [
+        (inside::CLUSTER, paths.cluster_dir(cluster)),
+        (inside::IMAGES, paths.images_dir()),
+    ];
     let found = roots
         .iter()
-        .find_map(|(root, host)| Some(host.join(Path::new(inside).strip_prefix(root).ok()?)));
-    found.unwrap_or_else(|| inside.into())
+        .find_map(|(root, host)| Some(host.join(Path::new(dir).strip_prefix(root).ok()?)));
+    found.unwrap_or_else(|| dir.into())
 }

@@ -1,6 +1,7 @@
 //! The end of a cluster, from whatever state it is in.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use vial_sandbox::Maker;
@@ -57,12 +58,21 @@ fn remove_cluster(dir: &Path) -> Result<()> {
     remove_tree(dir)
 }
 
-/// Removes a directory tree; fine when it is gone.
+/// How often a tree is removed again that somebody was writing to.
+const TRIES: usize = 5;
+
+/// Removes a directory tree; fine when it is gone. An image that is being loaded meanwhile finds no directory to go on
+/// in, and ends; what it could still write between two looks is removed by another one.
 pub(super) fn remove_tree(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::file("remove", dir)(error))
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && tries < TRIES => {}
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::file("remove", dir)(error));
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
     }
 }

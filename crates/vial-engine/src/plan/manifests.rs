@@ -72,12 +72,13 @@ fn coredns_env(config: &ComponentConfig) -> String {
 
 /// Mutating admission policies became stable, and are on by default, with Kubernetes 1.36.
 pub(super) fn has_mutating_policies(kubernetes: &str) -> bool {
-    let minor = kubernetes
-        .trim_start_matches("v1.")
-        .split('.')
-        .next()
-        .and_then(|minor| minor.parse::<u32>().ok());
-    minor.is_some_and(|minor| minor >= 36)
+    minor(kubernetes) >= 36
+}
+
+/// 36 of `v1.36.3`; 0 of what is no version.
+pub(super) fn minor(kubernetes: &str) -> u32 {
+    let minor = kubernetes.trim_start_matches("v1.").split('.').next();
+    minor.and_then(|minor| minor.parse().ok()).unwrap_or(0)
 }
 
 fn families(spec: &ClusterSpec) -> String {

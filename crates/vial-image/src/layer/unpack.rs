@@ -1,96 +1,449 @@
 //! Unpacks a layer into a directory that overlayfs can take as a lower layer.
 //!
 //! Whiteouts of the OCI image spec (`.wh.NAME`, `.wh..wh..opq`) become those of overlayfs (a character device 0:0, the
-//! attribute `trusted.overlay.opaque`; kernel doc filesystems/overlayfs). Nothing is ever written outside of the
-//! directory: names with `..` and ways through symbolic links that leave it are refused.
+//! attribute `trusted.overlay.opaque`; kernel doc filesystems/overlayfs).
+//!
+//! # Invariants
+//! Nothing is ever written outside of the directory. Every name is resolved by the kernel below the directory's own
+//! descriptor (openat2(2), `RESOLVE_BENEATH`): names with `..` and ways through links that leave it are refused, also
+//! those through links that the layer itself has made.
 //!
 //! # On failure
 //! The directory is half full; the caller unpacks aside and removes it.
 
-use std::fs::{self, File, FileTimes, Permissions};
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
+    XattrFlags,
+};
+use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
 use super::write::{OPAQUE, lossy};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext as _, Result, chain};
 
-/// Unpacks the archive `title`; `target` must exist and be empty.
-pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<()> {
-    let bad = |reason: String| Error::BadArchive {
-        archive: title.to_owned(),
-        reason,
+/// How PAX headers spell extended attributes.
+const ATTRIBUTE: &str = "SCHILY.xattr.";
+/// What overlayfs would take as its own.
+const OVERLAY: &str = "trusted.overlay.";
+
+/// Unpacks the archive `title`; `target` must exist and be empty. Returns the directories that only the names of what
+/// is in them mention, relative to `target`: mode and owner of these are whatever is right above another layer.
+pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<Vec<PathBuf>> {
+    let root = rustix::fs::open(target, DIRECTORY, Mode::empty()).at("open", target)?;
+    let mut unpacking = Unpacking {
+        title,
+        target,
+        root,
+        owners: rustix::process::geteuid().is_root(),
+        last: None,
+        explicit: Vec::new(),
+        implicit: BTreeSet::new(),
+        buffer: vec![0; 256 << 10],
     };
     let mut archive = Archive::new(reader);
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(rustix::process::geteuid().is_root());
-    archive.set_preserve_mtime(true);
-    archive.set_unpack_xattrs(true);
-    // Writing into a directory changes its time: directories get theirs at the end, deepest first.
-    let mut directories: Vec<(PathBuf, u64, u32)> = Vec::new();
-    for entry in archive.entries().map_err(|error| bad(error.to_string()))? {
-        let mut entry = entry.map_err(|error| bad(error.to_string()))?;
-        let name = safe_name(&entry)
-            .ok_or_else(|| bad(format!("`{}` leads out of it", lossy(&entry.path_bytes()))))?;
-        if name.as_os_str().is_empty() {
-            continue;
+    let entries = archive
+        .entries()
+        .map_err(|error| unpacking.unread(&error))?;
+    for entry in entries {
+        let mut entry = entry.map_err(|error| unpacking.unread(&error))?;
+        unpacking.entry(&mut entry)?;
+    }
+    unpacking.finish()
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// A layer on its way into a directory.
+struct Unpacking<'a> {
+    title: &'a str,
+    target: &'a Path,
+    root: OwnedFd,
+    /// Are we allowed to set them?
+    owners: bool,
+    /// The directory that the last entry went into: the next one mostly goes there too.
+    last: Option<(PathBuf, OwnedFd)>,
+    /// Writing into a directory changes its time: directories get their attributes at the end, deepest first.
+    explicit: Vec<(PathBuf, Attributes)>,
+    implicit: BTreeSet<PathBuf>,
+    buffer: Vec<u8>,
+}
+
+/// What a header says besides the content.
+struct Attributes {
+    mode: Mode,
+    uid: u32,
+    gid: u32,
+    times: Timestamps,
+    extended: Vec<(OsString, Vec<u8>)>,
+}
+
+impl Unpacking<'_> {
+    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<()> {
+        let shown = lossy(&entry.path_bytes());
+        let path = entry.path().ok();
+        let Some(name) = path.and_then(|path| clean(&path)) else {
+            return Err(self.bad(format!("`{shown}` leads out of it")));
+        };
+        let kind = entry.header().entry_type();
+        let attributes = self.attributes(entry, &shown)?;
+        let Some(file) = name.file_name().map(OsStr::to_owned) else {
+            // The layer's own root.
+            if kind.is_dir() {
+                self.explicit.push((name, attributes));
+            }
+            return Ok(());
+        };
+        let above = name.parent().unwrap_or(Path::new("")).to_path_buf();
+        self.open(&above)?;
+        let (_, parent) = self.last.as_ref().expect("it was just opened");
+        if let Some(hidden) = file.as_bytes().strip_prefix(b".wh.") {
+            return self.whiteout(parent, &name, hidden);
         }
-        if let Some(hidden) = name
-            .file_name()
-            .and_then(|file| file.as_bytes().strip_prefix(b".wh."))
-        {
-            whiteout(target, &name, hidden)?;
-            continue;
+        match kind {
+            EntryType::Directory => {
+                match rustix::fs::mkdirat(parent, &file, Mode::RWXU) {
+                    Err(Errno::EXIST) => {
+                        let present = rustix::fs::statat(parent, &file, AtFlags::SYMLINK_NOFOLLOW);
+                        let present = present.at("read", self.target.join(&name))?;
+                        if FileType::from_raw_mode(present.st_mode) != FileType::Directory {
+                            self.replace(parent, &file, &name, |parent, file| {
+                                rustix::fs::mkdirat(parent, file, Mode::RWXU)
+                            })?;
+                        }
+                    }
+                    made => made.at("create", self.target.join(&name))?,
+                }
+                self.implicit.remove(&name);
+                self.explicit.push((name, attributes));
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let made = self.replace(parent, &file, &name, |parent, file| {
+                    rustix::fs::openat(parent, file, flags, Mode::RUSR | Mode::WUSR)
+                })?;
+                self.content(entry, made, &name, &attributes)?;
+            }
+            EntryType::Symlink => {
+                let Some(to) = entry.link_name_bytes().filter(|to| !to.is_empty()) else {
+                    return Err(self.bad(format!("`{shown}` is a link to nothing")));
+                };
+                self.replace(parent, &file, &name, |parent, file| {
+                    rustix::fs::symlinkat(OsStr::from_bytes(&to), parent, file)
+                })?;
+                self.settle(parent, &file, &name, &attributes, false)?;
+            }
+            EntryType::Link => {
+                let to = entry.link_name().ok().flatten();
+                let Some(to) = to.and_then(|to| clean(&to)) else {
+                    return Err(self.bad(format!("`{shown}` is a link that leads out of it")));
+                };
+                self.link(&name, &file, &to)?;
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                let header = entry.header();
+                let number = |field: io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
+                let device = rustix::fs::makedev(
+                    number(header.device_major()),
+                    number(header.device_minor()),
+                );
+                let (kind, device) = match kind {
+                    EntryType::Char => (FileType::CharacterDevice, device),
+                    EntryType::Block => (FileType::BlockDevice, device),
+                    _ => (FileType::Fifo, 0),
+                };
+                self.replace(parent, &file, &name, |parent, file| {
+                    rustix::fs::mknodat(parent, file, kind, attributes.mode, device)
+                })?;
+                self.settle(parent, &file, &name, &attributes, true)?;
+            }
+            // Headers that are about other entries were taken by the reader; what else there is no image has.
+            _ => {}
         }
-        match entry.header().entry_type() {
-            EntryType::Char | EntryType::Block | EntryType::Fifo => device(&entry, target, &name)?,
-            kind => {
-                let unpacked = entry
-                    .unpack_in(target)
-                    .map_err(|error| match error.kind() {
-                        // What the disk refuses is the disk's fault, not the archive's.
-                        std::io::ErrorKind::StorageFull => Error::Io {
-                            operation: "unpack to",
-                            path: target.to_path_buf(),
-                            source: error,
-                        },
-                        _ => bad(describe(&error)),
-                    })?;
-                if !unpacked {
-                    return Err(bad(format!("`{}` leads out of it", name.display())));
+        Ok(())
+    }
+
+    /// Opens the directory `path` below the target as [`Self::last`], making what is missing of it.
+    fn open(&mut self, path: &Path) -> Result<()> {
+        if self.last.as_ref().is_some_and(|(last, _)| last == path) {
+            return Ok(());
+        }
+        let found = match self.beneath(path) {
+            Err(Errno::NOENT) => {
+                let mut so_far = PathBuf::new();
+                for part in path.components() {
+                    let above = self.beneath(&so_far);
+                    let above = above.map_err(|error| self.no_way(path, error))?;
+                    so_far.push(part);
+                    match rustix::fs::mkdirat(&above, part.as_os_str(), Mode::from_raw_mode(0o755))
+                    {
+                        Err(Errno::EXIST) => {}
+                        made => {
+                            made.at("create", self.target.join(&so_far))?;
+                            self.implicit.insert(so_far.clone());
+                        }
+                    }
                 }
-                if kind.is_dir() {
-                    let mode = entry
-                        .header()
-                        .mode()
-                        .map_err(|error| bad(error.to_string()))?;
-                    directories.push((
-                        target.join(&name),
-                        entry.header().mtime().unwrap_or(0),
-                        mode & 0o7777,
-                    ));
+                self.beneath(path)
+            }
+            found => found,
+        };
+        let found = found.map_err(|error| self.no_way(path, error))?;
+        self.last = Some((path.to_path_buf(), found));
+        Ok(())
+    }
+
+    /// A directory of the target, by a name that cannot lead out of it.
+    fn beneath(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), resolve)
+    }
+
+    fn no_way(&self, path: &Path, error: Errno) -> Error {
+        let reason = match error {
+            // openat2(2): an escape from the directory.
+            Errno::XDEV => "leads out of it",
+            Errno::NOTDIR | Errno::LOOP => "is not a directory",
+            // A link to nothing: whatever it leads to is not made.
+            Errno::NOENT => "is a link to nothing",
+            _ => {
+                return Error::Io {
+                    operation: "open",
+                    path: self.target.join(path),
+                    source: error.into(),
+                };
+            }
+        };
+        self.bad(format!("`{}` {reason}", path.display()))
+    }
+
+    /// Makes something at a name; what has the name already goes, as the later entry of an archive wins.
+    fn replace<T>(
+        &self,
+        parent: &OwnedFd,
+        file: &OsStr,
+        name: &Path,
+        make: impl Fn(&OwnedFd, &OsStr) -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        let made = match make(parent, file) {
+            Err(Errno::EXIST) => {
+                match rustix::fs::unlinkat(parent, file, AtFlags::empty()) {
+                    Err(Errno::ISDIR) => {
+                        return Err(self.bad(format!("`{}` is a directory too", name.display())));
+                    }
+                    removed => removed.at("replace", self.target.join(name))?,
                 }
+                make(parent, file)
+            }
+            made => made,
+        };
+        made.at("create", self.target.join(name))
+    }
+
+    fn content<R: Read>(
+        &mut self,
+        entry: &mut Entry<'_, R>,
+        file: OwnedFd,
+        name: &Path,
+        attributes: &Attributes,
+    ) -> Result<()> {
+        let mut file = File::from(file);
+        let path = || self.target.join(name);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            // What the disk refuses is the disk's fault, what cannot be read the archive's.
+            let n = match entry.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.unread(&error)),
+            };
+            file.write_all(&buffer[..n]).at("write", path())?;
+        }
+        if self.owners {
+            let (uid, gid) = attributes.owner();
+            rustix::fs::fchown(&file, Some(uid), Some(gid)).at("set the owner of", path())?;
+        }
+        for (key, value) in &attributes.extended {
+            rustix::fs::fsetxattr(&file, key.as_os_str(), value, XattrFlags::empty())
+                .at("set an attribute of", path())?;
+        }
+        // After the owner, whose change takes set-uid bits away.
+        rustix::fs::fchmod(&file, attributes.mode).at("set the mode of", path())?;
+        rustix::fs::futimens(&file, &attributes.times).at("set the time of", path())?;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Owner, mode and time of what has no content.
+    fn settle(
+        &self,
+        parent: &OwnedFd,
+        file: &OsStr,
+        name: &Path,
+        attributes: &Attributes,
+        mode: bool,
+    ) -> Result<()> {
+        let path = || self.target.join(name);
+        let here = AtFlags::SYMLINK_NOFOLLOW;
+        if self.owners {
+            let (uid, gid) = attributes.owner();
+            rustix::fs::chownat(parent, file, Some(uid), Some(gid), here)
+                .at("set the owner of", path())?;
+        }
+        if mode {
+            // The umask took its part. It is no link: it was made just now, and nobody else is in this directory.
+            rustix::fs::chmodat(parent, file, attributes.mode, AtFlags::empty())
+                .at("set the mode of", path())?;
+        }
+        rustix::fs::utimensat(parent, file, &attributes.times, here).at("set the time of", path())
+    }
+
+    fn link(&mut self, name: &Path, file: &OsStr, to: &Path) -> Result<()> {
+        let Some(target) = to.file_name() else {
+            return Err(self.bad(format!("`{}` is a link to all of it", name.display())));
+        };
+        let above = to.parent().unwrap_or(Path::new(""));
+        let missing = |_| {
+            let (name, to) = (name.display(), to.display());
+            self.bad(format!("`{name}` is a link to `{to}`, which is not there"))
+        };
+        let from = self.beneath(above).map_err(missing)?;
+        rustix::fs::statat(&from, target, AtFlags::SYMLINK_NOFOLLOW).map_err(missing)?;
+        let (_, parent) = self.last.as_ref().expect("the name's directory was opened");
+        if name == to {
+            return Ok(());
+        }
+        self.replace(parent, file, name, |parent, file| {
+            rustix::fs::linkat(&from, target, parent, file, AtFlags::empty())
+        })
+    }
+
+    fn whiteout(&self, parent: &OwnedFd, name: &Path, hidden: &[u8]) -> Result<()> {
+        let path = || self.target.join(name);
+        if hidden == b".wh..opq" {
+            return rustix::fs::fsetxattr(parent, OPAQUE, b"y", XattrFlags::empty())
+                .at("mark as opaque", path());
+        }
+        // Notes of AUFS to itself (`.wh..wh.plnk`) hide nothing.
+        if hidden.starts_with(b".wh.") {
+            return Ok(());
+        }
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(self.bad(format!("`{}` hides no file", name.display())));
+        }
+        let kind = FileType::CharacterDevice;
+        let hidden = OsStr::from_bytes(hidden);
+        match rustix::fs::mknodat(parent, hidden, kind, Mode::empty(), 0) {
+            // What the layer has hides what is below it anyhow.
+            Err(Errno::EXIST) => Ok(()),
+            made => made.at("create", path()),
+        }
+    }
+
+    fn attributes<R: Read>(&self, entry: &mut Entry<'_, R>, shown: &str) -> Result<Attributes> {
+        let mut extended = Vec::new();
+        let pax = entry
+            .pax_extensions()
+            .map_err(|error| self.unread(&error))?;
+        for pair in pax.into_iter().flatten().flatten() {
+            let Ok(key) = pair.key() else { continue };
+            if let Some(key) = key.strip_prefix(ATTRIBUTE)
+                && !key.starts_with(OVERLAY)
+            {
+                extended.push((key.into(), pair.value_bytes().to_vec()));
             }
         }
+        let header = entry.header();
+        let bad = |error: io::Error| self.bad(format!("`{shown}`: {}", chain(&error)));
+        let id = |id: u64| u32::try_from(id).unwrap_or(0);
+        let mtime = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+        Ok(Attributes {
+            mode: Mode::from_raw_mode(header.mode().map_err(bad)? & 0o7777),
+            uid: id(header.uid().map_err(bad)?),
+            gid: id(header.gid().map_err(bad)?),
+            times: Timestamps {
+                last_access: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: UTIME_OMIT,
+                },
+                last_modification: Timespec {
+                    tv_sec: mtime,
+                    tv_nsec: 0,
+                },
+            },
+            extended,
+        })
     }
-    for (path, mtime, mode) in directories.into_iter().rev() {
-        fs::set_permissions(&path, Permissions::from_mode(mode)).at("set the mode of", &path)?;
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(mtime);
-        File::open(&path)
-            .and_then(|dir| dir.set_times(FileTimes::new().set_modified(time)))
-            .at("set the time of", &path)?;
+
+    /// Directories' attributes, deepest first.
+    fn finish(self) -> Result<Vec<PathBuf>> {
+        for (name, attributes) in self.explicit.iter().rev() {
+            let path = || self.target.join(name);
+            let directory = match self.beneath(name) {
+                // It was replaced by something later.
+                Err(Errno::NOTDIR | Errno::NOENT) => continue,
+                directory => directory.map_err(|error| self.no_way(name, error))?,
+            };
+            if self.owners {
+                let (uid, gid) = attributes.owner();
+                rustix::fs::fchown(&directory, Some(uid), Some(gid))
+                    .at("set the owner of", path())?;
+            }
+            for (key, value) in &attributes.extended {
+                rustix::fs::fsetxattr(&directory, key.as_os_str(), value, XattrFlags::empty())
+                    .at("set an attribute of", path())?;
+            }
+            rustix::fs::fchmod(&directory, attributes.mode).at("set the mode of", path())?;
+            rustix::fs::futimens(&directory, &attributes.times).at("set the time of", path())?;
+        }
+        Ok(self.implicit.into_iter().collect())
     }
-    Ok(())
+
+    fn bad(&self, reason: String) -> Error {
+        Error::BadArchive {
+            archive: self.title.to_owned(),
+            reason,
+        }
+    }
+
+    /// The archive could not be read on; the tar crate's own message says only which entry.
+    fn unread(&self, error: &io::Error) -> Error {
+        self.bad(chain(error))
+    }
+}
+
+impl Attributes {
+    fn owner(&self) -> (Uid, Gid) {
+        (Uid::from_raw(self.uid), Gid::from_raw(self.gid))
+    }
 }
 
 /// The entry's name relative to the target; `None` when it has a part that is not a plain name.
 pub(super) fn safe_name<R: Read>(entry: &Entry<'_, R>) -> Option<PathBuf> {
-    let path = entry.path().ok()?;
+    clean(&entry.path().ok()?)
+}
+
+/// A name relative to the target; `None` when it has a part that is not a plain name.
+fn clean(path: &Path) -> Option<PathBuf> {
     let mut name = PathBuf::new();
     for part in path.components() {
         match part {
@@ -102,94 +455,17 @@ pub(super) fn safe_name<R: Read>(entry: &Entry<'_, R>) -> Option<PathBuf> {
     Some(name)
 }
 
-/// The directory that an entry goes into, which must be a real directory below the target.
-fn parent(target: &Path, name: &Path) -> Result<PathBuf> {
-    let mut path = target.to_path_buf();
-    for part in name.parent().into_iter().flat_map(Path::components) {
-        path.push(part);
-        match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => {
-                return Err(Error::BadArchive {
-                    archive: name.display().to_string(),
-                    reason: format!("`{}` is not a directory", path.display()),
-                });
-            }
-            Err(_) => fs::create_dir(&path).at("create", &path)?,
-        }
-    }
-    Ok(path)
-}
-
-fn whiteout(target: &Path, name: &Path, hidden: &[u8]) -> Result<()> {
-    let directory = parent(target, name)?;
-    if hidden == b".wh..opq" {
-        return rustix::fs::setxattr(&directory, OPAQUE, b"y", rustix::fs::XattrFlags::empty())
-            .at("mark as opaque", &directory);
-    }
-    let path = directory.join(std::ffi::OsStr::from_bytes(hidden));
-    rustix::fs::mknodat(
-        CWD,
-        &path,
-        FileType::CharacterDevice,
-        Mode::empty(),
-        rustix::fs::makedev(0, 0),
-    )
-    .at("create", &path)
-}
-
-fn device<R: Read>(entry: &Entry<'_, R>, target: &Path, name: &Path) -> Result<()> {
-    let path = parent(target, name)?.join(name.file_name().unwrap_or_default());
-    let header = entry.header();
-    let number = |field: std::io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
-    let (kind, device) = match header.entry_type() {
-        EntryType::Char => (
-            FileType::CharacterDevice,
-            rustix::fs::makedev(number(header.device_major()), number(header.device_minor())),
-        ),
-        EntryType::Block => (
-            FileType::BlockDevice,
-            rustix::fs::makedev(number(header.device_major()), number(header.device_minor())),
-        ),
-        _ => (FileType::Fifo, 0),
-    };
-    let mode = Mode::from_raw_mode(header.mode().at("read the mode of", name)? & 0o7777);
-    rustix::fs::mknodat(CWD, &path, kind, mode, device).at("create", &path)?;
-    let (uid, gid) = (
-        header.uid().at("read the owner of", name)?,
-        header.gid().at("read the owner of", name)?,
-    );
-    let id = |id: u64| u32::try_from(id).unwrap_or(0);
-    std::os::unix::fs::lchown(&path, Some(id(uid)), Some(id(gid))).at("set the owner of", &path)?;
-    // The umask took its part.
-    if kind != FileType::CharacterDevice || device != 0 {
-        fs::set_permissions(&path, Permissions::from_mode(mode.as_raw_mode()))
-            .at("set the mode of", &path)?;
-    }
-    Ok(())
-}
-
-/// The whole chain: the tar crate's own message says only which entry.
-fn describe(error: &std::io::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::TarWriter;
     use super::*;
-    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 
     fn round_trip(writer: TarWriter<Vec<u8>>) -> Result<tempfile::TempDir> {
         let bytes = writer.finish().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        unpack("test", &bytes[..], dir.path()).map(|()| dir)
+        unpack("test", &bytes[..], dir.path()).map(|_| dir)
     }
 
     fn raw(name: &str, kind: EntryType, link: Option<&str>) -> Vec<u8> {
@@ -219,7 +495,7 @@ mod tests {
         fs::hard_link(source.path().join("d/f"), source.path().join("h")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", source.path().join("s")).unwrap();
         rustix::fs::mknodat(
-            CWD,
+            rustix::fs::CWD,
             source.path().join("p"),
             FileType::Fifo,
             Mode::from_raw_mode(0o600),

@@ -14,7 +14,9 @@ use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
-use vial_rpc::Channel;
+use vial_rpc::container_status::State;
+use vial_rpc::init_client::InitClient;
+use vial_rpc::{Channel, ListContainersRequest};
 use vial_sys::identity::{Identity, Process};
 
 use super::ended::ended;
@@ -95,6 +97,34 @@ impl Sandbox for NamespaceSandbox {
             format!("the agent of {container}"),
             agent_socket(&self.spec.run_dir, container),
         )
+        .boxed()
+    }
+
+    fn socket<'a>(
+        &'a self,
+        container: &'a str,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<Channel, SandboxError>> {
+        async move {
+            let what = format!("{path} of {container}");
+            let failed = |cause| error(&format!("cannot reach {what}"), &self.spec.name, cause);
+            let mut init = InitClient::new(self.init().await?);
+            let listed = init.list_containers(ListContainersRequest {}).await;
+            let listed = listed.map_err(|status| failed(io::Error::other(status)))?;
+            let containers = listed.into_inner().containers;
+            let found = containers
+                .iter()
+                .find(|one| one.name == container && one.state() == State::Running);
+            let Some(found) = found else {
+                return Err(failed(io::Error::other("the container does not run")));
+            };
+            // Two times through the roots of processes: the sandbox's, whose /proc has its own pids, and the container's.
+            let path = format!(
+                "/proc/{}/root/proc/{}/root{path}",
+                self.identity.pid, found.pid
+            );
+            self.connect(what.clone(), path.into()).await
+        }
         .boxed()
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod cp;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod image;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod logs;
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Netcat(args) => netcat::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,
+        Command::Image(args) => image::run(context, args).await,
         Command::NodeImage(args) => node_image::run(context, args).await,
         Command::Completion(args) => completion::run(context, args),
         Command::Version(args) => version::run(context, args),

@@ -51,7 +51,7 @@ impl Progress {
         self
     }
 
-    /// Shows one event of a keeper. The last ones, `done` and `failed`, are for the caller.
+    /// Shows one event of a keeper. Results and the last ones, `done` and `failed`, are for the caller.
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
             Event::Started {
@@ -62,7 +62,7 @@ impl Progress {
             } => self.started(id, title, node.as_deref(), *at_us),
             Event::Finished { id, at_us } => self.finished(id, *at_us),
             Event::Note { text } => self.note(text),
-            Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Removed { .. } | Event::Done { .. } | Event::Failed { .. } => {}
         }
     }
 

@@ -15,8 +15,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::crane::crane;
 use crate::lab::Lab;
 use crate::world::World;
+
+#[test]
+fn registry_and_images() {
+    crane();
+    run(
+        "registry-and-images.md",
+        &["unshare".into(), "--net".into()],
+    );
+}
 
 #[test]
 fn ports_and_services() {

@@ -136,11 +136,11 @@ impl Lab {
             .stdin(Stdio::null());
     }
 
-    /// A script as a person would write it, with `$1`, …; `vial` is on its PATH, and so are ssh, scp and rsync.
+    /// A script as a person would write it, with `$1`, …; `vial` is on its PATH, what tests have built, and ssh, scp, rsync.
     pub(crate) fn shell(&self, script: &str, args: &[&str]) -> Ran {
         let vial = Path::new(env!("CARGO_BIN_EXE_vial"));
         let mut path = vial.parent().unwrap_or(vial).as_os_str().to_owned();
-        path.push(":");
+        path.push(concat!(":", env!("CARGO_TARGET_TMPDIR"), ":"));
         path.push(std::env::var_os("PATH").unwrap_or_default());
         path.push(":");
         path.push(self.tools());

@@ -1,9 +1,10 @@
 //! kubelet: clients prove themselves by certificate or token and are asked about at the API (webhook).
 
 use serde_json::json;
-use vial_spec::{ComponentConfig, IpFamily};
+use vial_spec::{ClusterSpec, ComponentConfig, IpFamily};
 
 use super::super::args::merge;
+use super::super::manifests::minor;
 use super::{Args, Builder, Ca, Component, Content, Context, LeafPlan, PKI, Stage, files, http};
 
 const NAME: &str = "kubelet";
@@ -97,6 +98,16 @@ fn configuration(
     if !spec.feature_gates.is_empty() {
         config["featureGates"] = json!(spec.feature_gates);
     }
+    if remembers_pulls(spec, &builder.context.facts.image.kubernetes) {
+        // Else an image that was pulled once could not be loaded under another name: it would have to be pulled again.
+        config["imagePullCredentialsVerificationPolicy"] = json!("NeverVerify");
+    }
     merge(&mut config, &changed.config);
     format!("{config:#}\n")
+}
+
+/// Does the kubelet know with whose credentials an image was pulled (KEP-2535, on by default since Kubernetes 1.35)?
+fn remembers_pulls(spec: &ClusterSpec, kubernetes: &str) -> bool {
+    let gate = spec.feature_gates.get("KubeletEnsureSecretPulledImages");
+    gate.copied().unwrap_or(minor(kubernetes) >= 35)
 }
