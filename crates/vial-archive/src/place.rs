@@ -5,9 +5,9 @@
 //! first.
 
 use std::ffi::{OsStr, OsString};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -127,9 +127,9 @@ pub(crate) struct Aside<'a> {
 
 impl<'a> Aside<'a> {
     pub(crate) fn new(parent: BorrowedFd<'a>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".vial-cp-{}-{number}", std::process::id()).into();
+        // By chance, so that what a killed process left is in nobody's way: an agent has the same pid in its next life.
+        let random = RandomState::new().build_hasher().finish();
+        let name = format!(".vial-cp-{random:016x}").into();
         Self { parent, name }
     }
 

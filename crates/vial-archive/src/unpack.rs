@@ -2,7 +2,7 @@
 //!
 //! # Life of an entry
 //! ```text
-//!  name checked ─► its directory opened, no link followed ─► made there as `.vial-cp-PID-N`
+//!  name checked ─► its directory opened, no link followed ─► made there as `.vial-cp-…`
 //!    ─► content, owner, attributes, mode, times ─► renamed to its name
 //!  on failure, or when the stream ends early: what was made aside is removed
 //! ```
