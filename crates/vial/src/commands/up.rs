@@ -138,8 +138,13 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
         );
         merge(context, &name, &access)?;
     }
-    if let Ok(Some(record)) = Record::load(&context.paths, &name) {
-        ssh::files::refresh(&context.paths, &record.spec)?;
+    if let Ok(Some(record)) = Record::load(&context.paths, &name)
+        && let Err(error) = ssh::files::refresh(&context.paths, &record.spec)
+    {
+        // The cluster is up all the same.
+        context
+            .ui
+            .warn(format!("ssh does not know the nodes: {error}"));
     }
     let ui = &context.ui;
     let took = crate::ui::seconds(began.elapsed());

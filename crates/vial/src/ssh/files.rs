@@ -169,7 +169,8 @@ fn of_cluster(paths: &Paths, cluster: &str) -> Result<Vec<PathBuf>> {
 
 /// Makes `directory` below the home; everybody may pass, whatever the umask says.
 fn make(paths: &Paths, directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
+    // Once more when another cluster, the last one, went at this moment with the directories above.
+    fs::create_dir_all(directory).or_else(|_| fs::create_dir_all(directory))?;
     let home = absolute(&paths.home);
     for made in directory.ancestors().take_while(|path| *path != home) {
         if fs::metadata(made)?.permissions().mode() & 0o777 != 0o755 {
