@@ -21,7 +21,22 @@ pub enum Progress {
     Note {
         /// One line.
         text: String,
+        /// Which node it concerns.
+        node: Option<String>,
+        /// Which component of it.
+        component: Option<String>,
     },
+}
+
+impl Progress {
+    /// A note about the whole cluster.
+    pub(crate) fn note(text: impl Into<String>) -> Self {
+        Self::Note {
+            text: text.into(),
+            node: None,
+            component: None,
+        }
+    }
 }
 
 /// Where progress goes.

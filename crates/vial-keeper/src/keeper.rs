@@ -17,6 +17,7 @@ use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
 use vial_spec::ClusterSpec;
 
 use crate::api::{Event, UpRequest};
+use crate::events::{About, Book, What};
 use crate::lock::try_own;
 use crate::operation::{By, Kind, Operation};
 use crate::ports::{Held, Ports};
@@ -56,6 +57,8 @@ pub(crate) struct Keeper {
     state: Mutex<State>,
     /// See [`writing`](Self::writing).
     record: tokio::sync::Mutex<()>,
+    /// What happened.
+    pub(crate) story: Arc<Book>,
     /// Held while a sandbox is made: a `down` must not look for it before it can be found.
     pub(crate) making: Arc<tokio::sync::Mutex<()>>,
     /// Held while container images come to the nodes or go.
@@ -83,9 +86,12 @@ impl State {
     }
 
     /// Ends the operation at work; `why` is its last event.
-    fn cut(&mut self, running: &Operation, why: Event) {
+    fn cut(&mut self, running: &Operation, why: Event, story: &Book) {
         if let Some(task) = &self.task {
             task.abort();
+        }
+        if let Event::Failed { message, .. } = &why {
+            story.tell(What::UpFailed, About::cluster(), message);
         }
         running.tell(why);
     }
@@ -137,8 +143,10 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         .sign(&socket)
         .map_err(|error| at("sign", lock)(error.source))?;
     let _ = fs::remove_file(&socket);
+    let story = Arc::new(Book::open(&paths.cluster_dir(name)));
     let keeper = Arc::new(Keeper {
         paths,
+        story,
         name: name.to_owned(),
         maker: Box::new(NamespaceMaker),
         state: Mutex::default(),
@@ -204,6 +212,11 @@ impl Keeper {
         let spec = vial_engine::execute::sandbox_spec(&self.paths, &self.name);
         let found = self.maker.find(&spec).await.ok().flatten();
         found.map(|sandbox| sandbox.pid())
+    }
+
+    /// Writes down what happened to the cluster as a whole.
+    pub(crate) fn tell(&self, what: What, message: impl Into<String>) {
+        self.story.tell(what, About::cluster(), message);
     }
 
     /// Why things are not as they should be, in the words of what failed last; `None` takes it back.
@@ -296,10 +309,15 @@ impl Keeper {
             Some(running) if running.by == By::Person || by == By::Keeper => {
                 return refused(kind, failure::busy(&self.name));
             }
-            Some(repair) => state.cut(&repair, failure::gave_way(&self.name)),
+            Some(repair) => state.cut(&repair, failure::gave_way(&self.name), &self.story),
             None => {}
         }
         let operation = Operation::new(kind, by);
+        let message = match by {
+            By::Person => "up, by command",
+            By::Keeper => "up, to bring back what ended by itself",
+        };
+        self.tell(What::UpStarted, message);
         let before = state.task.take();
         let work = up::up(Arc::clone(self), Arc::clone(&operation));
         state.task = Some(tokio::spawn(after(before, work)));
@@ -314,9 +332,10 @@ impl Keeper {
             if running.kind == Kind::Down {
                 return running;
             }
-            state.cut(&running, failure::cancelled(&self.name));
+            state.cut(&running, failure::cancelled(&self.name), &self.story);
         }
         let operation = Operation::new(Kind::Down, By::Person);
+        self.tell(What::DownStarted, "the cluster is removed");
         let before = state.task.take();
         let work = Arc::clone(self).run_down(Arc::clone(&operation));
         state.task = Some(tokio::spawn(after(before, work)));
@@ -328,8 +347,13 @@ impl Keeper {
         let _made = self.making.lock().await;
         self.forget();
         let report = operation.reporter();
+        self.story.close();
         let ended =
             vial_engine::execute::down(self.maker.as_ref(), &self.paths, &self.name, &report).await;
+        self.story.open_again();
+        if let Err(error) = &ended {
+            self.tell(What::DownFailed, failure::chain(error));
+        }
         // The run directory and the lock go with the process, which a client waits for (`Client::gone`).
         operation.tell(match ended {
             Ok(()) => Event::Done { status: None },

@@ -6,7 +6,8 @@
 //!                                                   ├ serve::dns, serve::forward   sockets inside ↔ sockets of the host
 //!                                                   ├ reach       connections to nodes, Services, Pods
 //!                                                   ├ ports       forwarded ports, for the cluster's life
-//!                                                   └ watch       the sandbox's end, containers' ends
+//!                                                   ├ watch       the sandbox's end, containers' ends
+//!                                                   └ events      what happened, on disk
 //! ```
 //!
 //! # States
@@ -23,6 +24,7 @@ pub mod api;
 pub mod client;
 mod clusters;
 mod connect;
+pub mod events;
 mod failure;
 mod images;
 mod keeper;

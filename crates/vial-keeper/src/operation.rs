@@ -106,7 +106,7 @@ impl Operation {
                     at_us,
                 },
                 Progress::Finished { id } => Event::Finished { id, at_us },
-                Progress::Note { text } => Event::Note { text },
+                Progress::Note { text, .. } => Event::Note { text },
             });
         })
     }

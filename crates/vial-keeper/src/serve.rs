@@ -8,9 +8,11 @@ mod load_balancer;
 mod on_nodes;
 mod outbound;
 mod own_ports;
+mod soon;
 
 pub(crate) use dns::{read_message, write_message};
 pub(crate) use outbound::root as outbound_root;
+pub(crate) use soon::Soon;
 
 use std::io;
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use vial_engine::plan::Plan;
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
+use crate::events::{self, Book};
 use crate::ports::Ports;
 use crate::reach::Reach;
 use forward::Permits;
@@ -51,6 +54,7 @@ impl Services {
         client: &kube::Client,
         paths: &Paths,
         outside: Option<PathBuf>,
+        story: &Arc<Book>,
     ) -> io::Result<Self> {
         let mut registry = OnNodes::new(sandbox, own.registry.local_addr()?.port());
         registry.follow(plan);
@@ -71,7 +75,14 @@ impl Services {
             Arc::clone(sandbox),
             outside,
             watched.clone(),
+            Arc::clone(story),
         ));
+        tasks.spawn(events::agents::serve(
+            Arc::clone(sandbox),
+            watched.clone(),
+            Arc::clone(story),
+        ));
+        tasks.spawn(events::nodes::serve(client.clone(), Arc::clone(story)));
         tasks.spawn(load_balancer::serve(
             client.clone(),
             Arc::clone(sandbox),

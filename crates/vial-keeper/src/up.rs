@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use vial_engine::execute::{self, Birth, Prepared};
 use vial_engine::kube_api;
-use vial_engine::progress::{Reporter, step};
+use vial_engine::progress::{Progress, Reporter, step};
 use vial_engine::record::{Journal, Record};
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
 use crate::api::Event;
+use crate::events::{About, What};
 use crate::failure::{self, chain};
 use crate::keeper::{Keeper, Living};
 use crate::operation::{Kind, Operation};
@@ -28,6 +29,10 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
         };
         let spec = execute::sandbox_spec(&keeper.paths, &keeper.name);
         let Some(sandbox) = keeper.maker.find(&spec).await? else {
+            if keeper.story.sandbox_lives() {
+                let text = "the sandbox ended while there was no keeper";
+                keeper.tell(What::SandboxEnded, text);
+            }
             return Ok(keeper.maker.sweep(&spec).await?);
         };
         let image = image(keeper, &record.spec.node_image, Some(&record.image_digest))?;
@@ -42,11 +47,16 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
         open(keeper, &prepared, &image, sandbox.into(), own).await?;
         // A port that somebody took meanwhile is shown as taken; the cluster lives on without it.
         keeper.change(&prepared.plan.spec, Vec::new()).await;
+        keeper.tell(What::KeeperStarted, "another keeper serves the cluster");
         Ok(())
     };
     if let Err(error) = resumed.await {
         let error = chain(error.as_ref());
         tracing::error!(error, "cannot serve the cluster");
+        keeper.tell(
+            What::KeeperFailed,
+            format!("the keeper cannot serve the cluster: {error}"),
+        );
         keeper.set_trouble(Some(format!("its keeper cannot serve it: {error}")));
     }
 }
@@ -69,6 +79,10 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
         Event::Failed { message, .. } => Some(format!("the last up failed: {message}")),
         _ => None,
     });
+    match &last {
+        Event::Failed { message, .. } => keeper.tell(What::UpFailed, message),
+        _ => keeper.tell(What::UpFinished, "the cluster is up"),
+    }
     operation.tell(last);
     keeper.changed.notify_waiters();
 }
@@ -77,7 +91,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     let Kind::Up(spec) = &operation.kind else {
         return Ok(());
     };
-    let report = operation.reporter();
+    let report = told(keeper, operation.reporter());
     let record = finish_removal(keeper, &report).await?;
     let image = image(
         keeper,
@@ -120,6 +134,26 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     Ok(())
 }
 
+/// Also writes down what changes.
+fn told(keeper: &Arc<Keeper>, report: Reporter) -> Reporter {
+    let keeper = Arc::clone(keeper);
+    Arc::new(move |progress| {
+        if let Progress::Note {
+            text,
+            node,
+            component,
+        } = &progress
+        {
+            let about = About {
+                node: node.clone(),
+                component: component.clone(),
+            };
+            keeper.story.tell(What::Changed, about, text);
+        }
+        report(progress);
+    })
+}
+
 /// The record of the cluster as it is to be gone on with: where a removal was cut off, it is completed first, so that
 /// nothing of an old cluster gets into a new one.
 async fn finish_removal(
@@ -140,7 +174,10 @@ async fn finish_removal(
     }
     let _made = keeper.making.lock().await;
     keeper.forget();
-    execute::down(keeper.maker.as_ref(), &keeper.paths, &keeper.name, report).await?;
+    keeper.story.close();
+    let removed = execute::down(keeper.maker.as_ref(), &keeper.paths, &keeper.name, report).await;
+    keeper.story.open_again();
+    removed?;
     Ok(None)
 }
 
@@ -189,14 +226,16 @@ async fn make(
             match living {
                 Some(sandbox) => Ok(sandbox),
                 None => {
-                    step(
+                    let made = step(
                         &report,
                         None,
                         "sandbox",
                         "make the sandbox",
                         execute::sandbox(maker, paths, &prepared),
-                    )
-                    .await
+                    );
+                    made.await.inspect(|_| {
+                        keeper.tell(What::SandboxStarted, "the sandbox was made");
+                    })
                 }
             }
         };
@@ -230,6 +269,7 @@ async fn open(
             &client,
             &keeper.paths,
             serve::outbound_root(image),
+            &keeper.story,
         )?,
         plan: Arc::new(prepared.plan.clone()),
         sandbox: Arc::clone(&sandbox),

@@ -8,6 +8,7 @@
 //! What counts is what is seen, not what was told: whatever ended while an operation was at work, or while there was no
 //! keeper, is found by the next look.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use vial_rpc::{Channel, ContainerStatus, ListContainersRequest, WatchContainersR
 use vial_sandbox::Sandbox;
 
 use crate::api::UpRequest;
+use crate::events::{About, What};
 use crate::failure::chain;
 use crate::keeper::Keeper;
 use crate::operation::By;
@@ -44,6 +46,7 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
         return;
     }
     tracing::warn!(cluster = keeper.name, "the sandbox ended");
+    keeper.tell(What::SandboxEnded, "the sandbox ended by itself");
     keeper.forget();
     let spec = vial_engine::execute::sandbox_spec(&keeper.paths, &keeper.name);
     if let Err(error) = keeper.maker.sweep(&spec).await {
@@ -58,8 +61,10 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
 fn nodes(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let mut back_off = BackOff::default();
+        let mut told = HashSet::new();
         loop {
-            if let Err(error) = watch(&keeper, sandbox.as_ref(), &mut back_off).await {
+            let watched = watch(&keeper, sandbox.as_ref(), &mut back_off, &mut told);
+            if let Err(error) = watched.await {
                 tracing::warn!(%error, "cannot watch the containers");
             }
             tokio::time::sleep(PAUSE).await;
@@ -72,6 +77,7 @@ async fn watch(
     keeper: &Arc<Keeper>,
     sandbox: &dyn Sandbox,
     back_off: &mut BackOff,
+    told: &mut HashSet<(String, u64)>,
 ) -> Result<(), vial_rpc::Status> {
     let channel = sandbox
         .init()
@@ -89,6 +95,16 @@ async fn watch(
                 return Ok(());
             }
             continue;
+        }
+        for container in &fallen {
+            if told.insert((container.name.clone(), container.since_unix_ms)) {
+                let message = format!(
+                    "the container {} ended by itself (exit code {})",
+                    container.name, container.exit_code
+                );
+                let about = About::node(&container.node);
+                keeper.story.tell(What::ContainerEnded, about, message);
+            }
         }
         tokio::time::sleep_until(back_off.next(Instant::now())).await;
         // Somebody may have mended it meanwhile, or be about to.

@@ -87,7 +87,7 @@ pub enum Cni {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outbound {
-    /// Yes, by the families in which the host has a default route.
+    /// Yes, by the families in which the host has a network.
     #[default]
     Auto,
     /// No: nothing leaves the cluster, names are not looked up outside.

@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Check(commands::check::CheckArgs),
     /// Show the logs of a node's components
     Logs(commands::logs::LogsArgs),
+    /// Show what happened to a cluster, its nodes and its components
+    Events(commands::events::EventsArgs),
     /// Run a command on a node
     Exec(commands::exec::ExecArgs),
     /// Connect standard input and output to a port in a cluster

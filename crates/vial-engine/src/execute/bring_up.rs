@@ -68,9 +68,7 @@ pub async fn bring_up(
     report: &Reporter,
 ) -> Result<()> {
     for change in &prepared.changes {
-        report(Progress::Note {
-            text: change.to_string(),
-        });
+        report(change.note());
     }
     let work = Work {
         paths,
@@ -212,7 +210,7 @@ impl Work<'_> {
         };
         if let Err(error) = images::deliver_to(cluster, node, self.report).await {
             let text = format!("{} lacks loaded images: {}", node.config.name, error.line());
-            (self.report)(Progress::Note { text });
+            (self.report)(Progress::note(text));
         }
     }
 
@@ -266,7 +264,7 @@ impl Work<'_> {
     async fn system_pods(&self) -> Result<()> {
         if self.prepared.plan.spec.network.cni == Cni::None {
             let text = "cni is none: nodes become Ready, and DNS starts, once a network add-on is installed";
-            (self.report)(Progress::Note { text: text.into() });
+            (self.report)(Progress::note(text));
             return Ok(());
         }
         let client = self.joined.wait().await;

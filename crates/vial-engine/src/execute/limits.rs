@@ -48,7 +48,7 @@ pub fn raise(paths: &Paths, report: &Reporter) -> Result<()> {
     let text = format!(
         "the host's limit fs.inotify.max_user_instances is raised from {limit} to {needed} for so many nodes; it is put back with the last cluster"
     );
-    report(Progress::Note { text });
+    report(Progress::note(text));
     Ok(())
 }
 

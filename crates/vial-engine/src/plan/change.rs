@@ -3,6 +3,7 @@
 use vial_spec::Outbound;
 
 use super::{NodePlan, Plan};
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// One difference between two plans.
@@ -25,6 +26,24 @@ pub enum Change {
     Manifests,
     /// Whether there is a way out.
     Outbound(Outbound),
+}
+
+impl Change {
+    /// To be told when it is made so.
+    pub(crate) fn note(&self) -> Progress {
+        let (node, component) = match self {
+            Self::AddNode(node) | Self::RemoveNode(node) | Self::NodeObject(node) => {
+                (Some(node.clone()), None)
+            }
+            Self::Component { node, component } => (Some(node.clone()), Some(component.clone())),
+            Self::Manifests | Self::Outbound(_) => (None, None),
+        };
+        Progress::Note {
+            text: self.to_string(),
+            node,
+            component,
+        }
+    }
 }
 
 impl std::fmt::Display for Change {

@@ -18,6 +18,7 @@ use vial_image::NodeImage;
 use vial_sandbox::{Families, Outside, Sandbox, SandboxError, Uplinks};
 use vial_spec::{ClusterSpec, IpFamily, Outbound};
 
+use crate::events::{About, Book, What};
 use crate::failure::chain;
 
 /// How often to look whether the host has a network: nothing tells of it without a netlink socket of one's own.
@@ -39,6 +40,7 @@ pub(super) async fn serve(
     sandbox: Arc<dyn Sandbox>,
     root: Option<PathBuf>,
     mut wanted: watch::Receiver<Arc<ClusterSpec>>,
+    story: Arc<Book>,
 ) {
     let Some(root) = root else {
         tracing::warn!("the node image has no {PROGRAM}: there is no way out of the cluster");
@@ -60,7 +62,8 @@ pub(super) async fn serve(
                 (Outbound::Auto, Some(outside)) => tokio::select! {
                     ended = sandbox.open_outside(&outside) => match ended {
                         Ok(()) => {
-                            tracing::warn!("the way out of the cluster has ended");
+                            let text = "the way outside ended by itself; it is opened again";
+                            story.tell(What::OutboundEnded, About::cluster(), text);
                             tokio::time::sleep(PAUSE).await;
                         }
                         Err(error) => again(&error).await,

@@ -51,8 +51,8 @@ pub struct File {
     /// Addresses, and how pods are connected.
     #[serde(default, skip_serializing_if = "is_default")]
     pub network: NetworkEntry,
-    /// Whether nodes and pods reach what the host reaches: `auto` (unless given) lets them where the host has a default
-    /// route, `none` seals the cluster.
+    /// Whether nodes and pods reach what the host reaches: `auto` (unless given) lets them where the host has a
+    /// network, `none` seals the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Outbound>,
     /// Kubernetes feature gates, given to every component that knows feature gates.

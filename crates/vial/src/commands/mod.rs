@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod cp;
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod kubeconfig;
@@ -35,6 +36,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Status(args) => status::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
+        Command::Events(args) => events::run(context, args).await,
         Command::Exec(args) => exec::run(context, args).await,
         Command::Cp(args) => cp::run(context, args).await,
         Command::Ssh(args) => ssh::run(context, args).await,

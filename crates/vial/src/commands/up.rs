@@ -103,7 +103,7 @@ enum Network {
 /// `--outbound`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Way {
-    /// They do, where the host has a default route.
+    /// They do, where the host has a network.
     Auto,
     /// The cluster is sealed.
     None,

@@ -39,6 +39,11 @@ fn ssh_and_files() {
 }
 
 #[test]
+fn what_happened() {
+    run("events.md", &["unshare".into(), "--net".into()]);
+}
+
+#[test]
 fn the_outside_world() {
     let world = World::apart();
     world.connect();

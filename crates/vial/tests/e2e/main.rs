@@ -10,6 +10,7 @@ mod configured;
 mod copies;
 mod crane;
 mod docs;
+mod events;
 mod families;
 mod flood;
 mod http;

@@ -34,21 +34,18 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use kube::Api;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::task::JoinSet;
 use vial_engine::paths::Paths;
 use vial_sandbox::Sandbox;
 
+use super::Soon;
 use block::Shelf;
 use book::{Addresses, Book};
 use host::Host;
 use publish::{MANAGER, Told, publish, warn};
 use seen::Seen;
 use wanted::{Unserved, Wanted};
-
-/// Between two attempts to reach the API, or to tell it something.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Between two attempts to get a port of the host that somebody else has.
 const ANOTHER_TRY: Duration = Duration::from_secs(2);
@@ -100,21 +97,6 @@ pub(crate) async fn serve(
         };
         balancers.work(touched).await;
     }
-}
-
-/// The same short pause, however often: while a cluster comes up, its API is wanted at once.
-struct Soon;
-
-impl Iterator for Soon {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(PAUSE)
-    }
-}
-
-impl Backoff for Soon {
-    fn reset(&mut self) {}
 }
 
 type Uid = String;
@@ -334,7 +316,7 @@ impl Balancers {
         self.telling.spawn(async move {
             let told = publish(client, &reference, &ingress).await;
             if matches!(told, Told::Failed) {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(Soon::PAUSE).await;
             }
             (uid, told)
         });
