@@ -8,13 +8,13 @@
 //! The record says which ports there are; a [`Ports`] serves them while the sandbox lives. A port is bound before
 //! anything is written or made, so one that is taken changes nothing.
 
+mod held;
 mod merge;
 mod owner;
 pub(crate) mod requests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,114 +23,20 @@ use futures::future::join_all;
 use tokio::task::JoinHandle;
 use vial_engine::record::{OpenPort, Record};
 use vial_spec::port::PortForward;
-use vial_sys::socket::{self, Transport};
 
 use crate::api::{PortState, PortStatus};
 use crate::reach::Reach;
 use crate::reach::follow::Followed;
 use crate::serve::forward::{self, Permits};
 
+pub(crate) use held::{Held, Taken};
 pub(crate) use merge::{Conflict, add, merge};
-
-/// How many connections may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
 
 /// How long a list of ports waits for the API's first word on a target.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// Between two attempts to have a port that another program has.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A port of the host that cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{address} {reason}")]
-pub(crate) struct Taken {
-    address: SocketAddr,
-    /// `is taken by nginx (pid 42)`.
-    reason: String,
-}
-
-impl Taken {
-    /// The next step.
-    pub(crate) fn hint(&self) -> String {
-        "take another port of the host; 0 is a free one".to_owned()
-    }
-}
-
-/// A forwarded port and the socket for it.
-pub(crate) struct Held {
-    pub(crate) port: OpenPort,
-    socket: Result<TcpListener, Taken>,
-}
-
-impl Held {
-    /// Takes the port of the host, unless `ports` has it already: then it changes hands without being closed.
-    pub(crate) fn take(wanted: OpenPort, ports: Option<&Ports>) -> Self {
-        let address = wanted.resolved().host();
-        let own = ports.and_then(|ports| ports.socket_at(address));
-        let socket = own.map_or_else(|| listen(address), Ok);
-        let chosen = socket.as_ref().ok().and_then(|one| one.local_addr().ok());
-        Self {
-            port: OpenPort {
-                port: chosen.map_or(wanted.port, |chosen| chosen.port()),
-                ..wanted
-            },
-            socket,
-        }
-    }
-
-    /// All of them that can be had; some are held already.
-    pub(crate) fn take_some(
-        wanted: Vec<OpenPort>,
-        mut held: Vec<Self>,
-        ports: &Ports,
-    ) -> Vec<Self> {
-        let mut take = |one: OpenPort| match held.iter().position(|held| held.port == one) {
-            Some(index) => held.swap_remove(index),
-            None => Self::take(one, Some(ports)),
-        };
-        wanted.into_iter().map(&mut take).collect()
-    }
-
-    /// All of them, or the first that cannot be had.
-    pub(crate) fn take_all(
-        wanted: Vec<OpenPort>,
-        ports: Option<&Ports>,
-    ) -> Result<Vec<Self>, Taken> {
-        let held: Vec<_> = wanted
-            .into_iter()
-            .map(|one| Self::take(one, ports))
-            .collect();
-        match held.iter().find_map(|held| held.socket.as_ref().err()) {
-            Some(taken) => Err(taken.clone()),
-            None => Ok(held),
-        }
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let plain = |error: vial_sys::SysError| error.source;
-    let socket: OwnedFd = socket::open(Transport::Tcp, address.is_ipv6()).map_err(plain)?;
-    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
-    socket::bind(&socket, address).map_err(plain)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// As [`bind`], but says whose it is.
-fn listen(address: SocketAddr) -> Result<TcpListener, Taken> {
-    bind(address).map_err(|error| {
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => match owner::of(address) {
-                Some(owner) => format!("is taken by {owner}"),
-                None => "is taken".to_owned(),
-            },
-            io::ErrorKind::AddrNotAvailable => "is no address of this machine".to_owned(),
-            _ => format!("cannot be listened at: {error}"),
-        };
-        Taken { address, reason }
-    })
-}
 
 /// The forwarded ports of a living sandbox. Dropping it closes them and cuts their connections.
 pub(crate) struct Ports {
@@ -195,10 +101,8 @@ impl Ports {
         let Held { port, socket } = held;
         let how = socket.and_then(|socket| {
             let address = port.resolved().host();
-            self.accept(&port.forward, socket).map_err(|error| Taken {
-                address,
-                reason: format!("cannot be served: {error}"),
-            })
+            let accepted = self.accept(&port.forward, socket);
+            accepted.map_err(|error| Taken::unserved(address, &error))
         });
         if let Err(taken) = &how {
             tracing::warn!(%taken, "a forwarded port is not served");
@@ -236,7 +140,7 @@ impl Ports {
             // Nobody tells when another program closes a socket.
             tokio::time::sleep(RETRY).await;
             for served in self.open().iter_mut().filter(|one| one.how.is_err()) {
-                if let Ok(socket) = bind(served.port.resolved().host())
+                if let Ok(socket) = held::bind(served.port.resolved().host())
                     && let Ok(serving) = self.accept(&served.port.forward, socket)
                 {
                     served.how = Ok(serving);
@@ -269,7 +173,7 @@ impl Ports {
         let open = self.open();
         let status = |served: &Served| {
             let (state, message) = match &served.how {
-                Err(taken) => (PortState::Taken, taken.to_string()),
+                Err(taken) => (PortState::Taken, taken.reason.clone()),
                 Ok(serving) => match serving.followed.waits_for() {
                     Some(reason) => (PortState::Waiting, reason.in_one_line()),
                     None => (PortState::Open, String::new()),
@@ -301,39 +205,5 @@ fn describe(port: &OpenPort, state: PortState, message: String) -> PortStatus {
         state,
         message,
         connections: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wanted(text: &str) -> OpenPort {
-        let forward: PortForward = text.parse().expect("a port");
-        OpenPort {
-            port: forward.port,
-            forward,
-        }
-    }
-
-    #[test]
-    fn one_that_is_taken_is_named_with_its_owner_and_the_others_are_let_go() {
-        let free = Held::take(wanted("0:w-1:80"), None);
-        assert_ne!(free.port.port, 0, "a free one was chosen");
-        let text = format!("{}:w-1:81", free.port.port);
-        let error = Held::take_all(vec![wanted("[::1]:0:w-1:80"), wanted(&text)], None);
-        let error = error.err().expect("taken").to_string();
-        let me = format!("(pid {})", std::process::id());
-        let head = format!("127.0.0.1:{} is taken by ", free.port.port);
-        assert!(error.starts_with(&head) && error.ends_with(&me), "{error}");
-        drop(free);
-        assert!(Held::take_all(vec![wanted(&text)], None).is_ok());
-    }
-
-    #[test]
-    fn an_address_that_is_not_there_is_told() {
-        let held = Held::take(wanted("192.0.2.1:0:w-1:80,public"), None);
-        let error = held.socket.expect_err("no such address").to_string();
-        assert_eq!(error, "192.0.2.1:0 is no address of this machine");
     }
 }

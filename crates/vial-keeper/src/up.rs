@@ -195,7 +195,7 @@ async fn prepare(
         None => Default::default(),
     };
     let wanted = ports::merge(before, open, &spec.ports)?;
-    let held = Held::take_all(wanted, keeper.ports().as_deref())?;
+    let held = Held::take_all(wanted, open, keeper.ports().as_deref())?;
     let taken = held.iter().map(|held| held.port.clone()).collect();
     let prepared = execute::prepare(&keeper.paths, spec, taken, image, birth)?;
     Ok((prepared, held))

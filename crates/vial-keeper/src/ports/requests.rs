@@ -74,7 +74,7 @@ async fn add(keeper: &Keeper, request: &AddPorts) -> Result<Vec<PortStatus>, Ref
         let _writing = keeper.writing().await;
         let mut record = record(keeper)?;
         let wanted = super::add(&record.ports, &request.ports)?;
-        let held = Held::take_all(wanted, Some(&ports))?;
+        let held = Held::take_all(wanted, &record.ports, Some(&ports))?;
         record.ports = held.iter().map(|held| held.port.clone()).collect();
         record.save(&keeper.paths)?;
         ports.serve(held).await;

@@ -220,6 +220,11 @@ fn ports_lead_to_services_pods_and_nodes_whatever_happens_to_them() {
     kill(&lab.status("ported")["keeperPid"]);
     let other = TcpListener::bind(at(web)).expect("the keeper let go");
     eventually_is(&lab, "ported", &to_web, PortState::Taken);
+    let ran = lab.vial(["up", "ported"]);
+    let told = format!("127.0.0.1:{web} leads nowhere yet: taken by");
+    assert!(ran.stderr.contains(&told), "{ran:?}");
+    ran.ok();
+    lab.vial(["port", "add", "-c", "ported", &to_node]).ok();
     drop(other);
     answers(at(web), "the next keeper, as soon as the port is free");
     let specs = |ports: &[PortStatus]| {
