@@ -59,7 +59,7 @@ pub(crate) async fn run(context: &Context, args: SshArgs) -> Result {
     let name = NodeName::parse(node, &args.cluster.cluster);
     let record = name.find(context)?;
     let client = ssh::client(&name.node)?;
-    // A keeper is started when there is none, and a cluster that does not run is told here rather than by ssh.
+    // Starts a keeper when there is none; why it cannot is told here rather than by ssh.
     context.keeper(&name.cluster).await?;
 
     let files = Person::of_process().write(&context.paths, &record.spec)?;
