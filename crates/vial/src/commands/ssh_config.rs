@@ -32,6 +32,12 @@ pub(crate) struct SshConfigArgs {
 pub(crate) async fn run(context: &Context, args: SshConfigArgs) -> Result {
     context.require_root("read a cluster's keys")?;
     let person = Person::at_keyboard();
+    if let Some(closed) = person.obstacle(&context.paths) {
+        let closed = closed.display();
+        context.ui.warn(format!(
+            "{closed} does not let you pass, so your ssh cannot read its files: `sudo chmod o+x {closed}`"
+        ));
+    }
     if args.include {
         context.ui.data(person.include(&context.paths) + "\n")?;
         return Ok(Exit::OK);

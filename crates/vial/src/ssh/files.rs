@@ -62,6 +62,28 @@ impl Person {
         format!("Include {}", config::word(&pattern))
     }
 
+    /// The first directory on the way to the files that this person cannot pass, by its mode.
+    pub(crate) fn obstacle(self, paths: &Paths) -> Option<PathBuf> {
+        let directory = self.directory(paths);
+        let closed = |above: &&Path| {
+            let Ok(directory) = fs::metadata(above) else {
+                return false;
+            };
+            let passes = match (directory.uid(), directory.gid()) {
+                (uid, _) if uid == self.uid => 0o100,
+                (_, gid) if gid == self.gid => 0o010,
+                _ => 0o001,
+            };
+            self.uid != 0 && directory.mode() & passes == 0
+        };
+        // Of several the outermost one is the last that was seen.
+        directory
+            .ancestors()
+            .filter(closed)
+            .last()
+            .map(Path::to_path_buf)
+    }
+
     fn directory(self, paths: &Paths) -> PathBuf {
         absolute(&paths.home.join("ssh")).join(self.uid.to_string())
     }
@@ -209,6 +231,7 @@ mod tests {
                 run: dir.path().join("run"),
             };
             fs::create_dir(&paths.home).unwrap();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
             Self { _dir: dir, paths }
         }
 
@@ -295,6 +318,12 @@ mod tests {
         assert_eq!(fs::metadata(&own).unwrap().uid(), 0);
         let include = person.include(paths);
         assert!(include.ends_with("/home/ssh/1234/*/config"), "{include}");
+
+        // A home that lets nobody pass is found.
+        for (mode, obstacle) in [(0o711, None), (0o700, Some(&paths.home))] {
+            fs::set_permissions(&paths.home, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(person.obstacle(paths).as_ref(), obstacle);
+        }
 
         // An `up` of somebody else keeps them true.
         refresh(paths, &fixture.cluster("dev", "new")).unwrap();
