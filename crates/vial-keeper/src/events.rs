@@ -92,6 +92,8 @@ pub enum What {
     ComponentStopped,
     /// The way outside ended by itself.
     OutboundEnded,
+    /// The way outside cannot be opened, or closed.
+    OutboundFailed,
     /// A kind that a newer vial wrote.
     #[serde(other)]
     Other,
@@ -114,7 +116,8 @@ impl What {
             | Self::ContainerEnded
             | Self::NodeNotReady
             | Self::ComponentCrashed
-            | Self::OutboundEnded => Severity::Warning,
+            | Self::OutboundEnded
+            | Self::OutboundFailed => Severity::Warning,
             _ => Severity::Normal,
         }
     }

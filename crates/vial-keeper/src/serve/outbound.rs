@@ -23,8 +23,9 @@ use crate::failure::chain;
 
 /// How often to look whether the host has a network: nothing tells of it without a netlink socket of one's own.
 const LOOK: Duration = Duration::from_secs(5);
-/// Between two attempts to open the way.
+/// Before the way is opened again; it doubles with each failure in a row.
 const PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
 /// The program that carries connections, in a node image.
 const PROGRAM: &str = "usr/bin/pasta";
@@ -43,9 +44,11 @@ pub(super) async fn serve(
     story: Arc<Book>,
 ) {
     let Some(root) = root else {
-        tracing::warn!("the node image has no {PROGRAM}: there is no way out of the cluster");
+        let text = format!("there is no way outside: the node image has no {PROGRAM}");
+        story.tell(What::OutboundFailed, About::cluster(), text);
         return;
     };
+    let mut failures = Failures::default();
     loop {
         let spec = Arc::clone(&wanted.borrow_and_update());
         let own = Families {
@@ -56,17 +59,19 @@ pub(super) async fn serve(
             match (spec.outbound, outside(&root, own)) {
                 (Outbound::None, _) => match sandbox.close_outside().await {
                     Ok(()) => std::future::pending().await,
-                    Err(error) => again(&error).await,
+                    Err(error) => failures.pause(&error, &story).await,
                 },
                 (Outbound::Auto, None) => tokio::time::sleep(LOOK).await,
                 (Outbound::Auto, Some(outside)) => tokio::select! {
                     ended = sandbox.open_outside(&outside) => match ended {
                         Ok(()) => {
+                            failures = Failures::default();
+                            // Where the whole sandbox ended there is nothing more to tell: this task is dropped.
+                            tokio::time::sleep(PAUSE).await;
                             let text = "the way outside ended by itself; it is opened again";
                             story.tell(What::OutboundEnded, About::cluster(), text);
-                            tokio::time::sleep(PAUSE).await;
                         }
-                        Err(error) => again(&error).await,
+                        Err(error) => failures.pause(&error, &story).await,
                     },
                     () = more_than(own, outside.families) => {}
                 },
@@ -100,8 +105,24 @@ async fn more_than(own: Families, families: Families) {
     }
 }
 
-/// After a failure, the next attempt is not made at once.
-async fn again(error: &SandboxError) {
-    tracing::warn!(error = %chain(error), "the way out of the cluster");
-    tokio::time::sleep(PAUSE).await;
+/// Failures in a row.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    last: String,
+}
+
+impl Failures {
+    /// Tells what is new, and lets time pass before the next attempt.
+    async fn pause(&mut self, error: &SandboxError, story: &Book) {
+        let error = chain(error);
+        tracing::warn!(error, "the way out of the cluster");
+        if error != self.last {
+            story.tell(What::OutboundFailed, About::cluster(), &error);
+            self.last = error;
+        }
+        let pause = PAUSE.saturating_mul(1 << self.count.min(5));
+        self.count += 1;
+        tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+    }
 }

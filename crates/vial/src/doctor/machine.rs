@@ -125,7 +125,7 @@ pub(super) fn inotify() -> Vec<Finding> {
     .collect()
 }
 
-/// kubelet reads /dev/kmsg; /dev/kvm is only for nodes that are virtual machines.
+/// kubelet reads /dev/kmsg; /dev/net/tun is the way outside (pasta(1)); /dev/kvm is only for nodes that are virtual machines.
 pub(super) fn devices() -> Vec<Finding> {
     let kmsg = if Path::new("/dev/kmsg").exists() {
         Finding::ok("/dev/kmsg", "there")
@@ -147,7 +147,16 @@ pub(super) fn devices() -> Vec<Finding> {
             "not usable: nodes that are virtual machines would be emulated; container nodes do not need it",
         ),
     };
-    vec![kmsg, kvm]
+    let tun = if Path::new("/dev/net/tun").exists() {
+        Finding::ok("/dev/net/tun", "there")
+    } else {
+        Finding::warn(
+            "/dev/net/tun",
+            "missing: nodes and pods do not reach what the host reaches",
+            "modprobe tun, or mkdir -p /dev/net && mknod /dev/net/tun c 10 200",
+        )
+    };
+    vec![kmsg, tun, kvm]
 }
 
 #[cfg(test)]

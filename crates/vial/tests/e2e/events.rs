@@ -44,7 +44,11 @@ fn what_happens_to_a_cluster_is_told_and_kept_over_keepers_and_stops() {
 
     // Somebody watches from here to the end.
     let mut watch = lab.command(["events", "told", "-w", "-o", "json"]);
-    let mut watch = watch.stdout(Stdio::piped()).spawn().expect("vial runs");
+    let mut watch = watch
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("vial runs");
     let watched = BufReader::new(watch.stdout.take().expect("piped"));
 
     // A component is killed.
