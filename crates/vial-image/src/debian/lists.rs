@@ -102,6 +102,7 @@ pub const TOOLBOX: PackageList = PackageList {
         "tcpdump",
         "iperf",
         "iperf3",
+        "bash-static",
         "busybox-static",
     ],
     excluded: NODE.excluded,
