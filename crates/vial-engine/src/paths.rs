@@ -75,6 +75,12 @@ impl Paths {
         self.home.join("images")
     }
 
+    /// What was pulled from public registries, for all clusters.
+    #[must_use]
+    pub fn registry_cache(&self) -> PathBuf {
+        self.home.join("cache/registry")
+    }
+
     /// One cluster's sockets and pids.
     #[must_use]
     pub fn run_dir(&self, name: &str) -> PathBuf {

@@ -23,7 +23,9 @@ pub use change::{Change, changes};
 pub use containers::{ContainerPlan, NodePlan};
 pub use files::{ADMIN, Ca, Content, FilePlan, LeafPlan};
 pub use network::gateways;
-pub use registry::{REGISTRY, REGISTRY_COLLECT, REGISTRY_DATA, REGISTRY_NAME, registry_addresses};
+pub use registry::{
+    MIRROR_PORT, REGISTRY, REGISTRY_COLLECT, REGISTRY_DATA, REGISTRY_NAME, registry_addresses,
+};
 use vial_rpc::{ComponentSpec, NetworkSpec};
 use vial_spec::{ClusterSpec, NodeConfig, Role};
 

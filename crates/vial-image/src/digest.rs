@@ -96,10 +96,11 @@ impl From<Digest> for String {
 
 /// A digest in the making.
 #[derive(Default)]
-pub(crate) struct Hasher(Sha256);
+pub struct Hasher(Sha256);
 
 impl Hasher {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// More of what it is of.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
@@ -110,7 +111,9 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    pub(crate) fn finish(self) -> Digest {
+    /// The digest of all that was given.
+    #[must_use]
+    pub fn finish(self) -> Digest {
         use fmt::Write as _;
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");

@@ -37,7 +37,7 @@ mod store;
 
 pub use build::build;
 pub use components::{SUPPORTED, Supported, build_extra, supported};
-pub use digest::{Digest, ParseDigestError};
+pub use digest::{Digest, Hasher, ParseDigestError};
 pub use error::{Error, Result};
 pub use image::{ComponentRecord, ImageSummary, Layer, NodeImage, Reference};
 pub use options::{BuildOptions, Progress, Source};

@@ -44,6 +44,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use clusters::clusters;
+pub use serve::REGISTRY_CACHE_BOUND;
 use vial_engine::paths::Paths;
 
 /// Runs a keeper in the foreground until its cluster is gone: `vial-keeper NAME`. Says `ready` or `busy` on stdout.

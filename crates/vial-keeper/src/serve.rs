@@ -1,16 +1,18 @@
-//! What a keeper serves while its sandbox lives: names inside, ports on the host, load balancers on both sides.
+//! What a keeper serves while its sandbox lives: names and public images inside, ports on the host, load balancers on both sides.
 //!
 //! Everything here holds sockets only; dropping a [`Services`] closes them all.
 
 mod dns;
 pub(crate) mod forward;
 mod load_balancer;
+mod mirror;
 mod on_nodes;
 mod outbound;
 mod own_ports;
 mod soon;
 
 pub(crate) use dns::{read_message, write_message};
+pub use mirror::REGISTRY_CACHE_BOUND;
 pub(crate) use outbound::root as outbound_root;
 pub(crate) use soon::Soon;
 
@@ -45,7 +47,7 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Serves API and registry on their `own` ports, DNS inside, load balancers, and the way out, the program of which is
+    /// Serves API and registry on their `own` ports, DNS and a registry mirror inside, load balancers, and the way out, the program of which is
     /// below `outside`. A name server that cannot be had is logged, not fatal: addresses still work.
     pub(crate) fn start(
         sandbox: &Arc<dyn Sandbox>,
@@ -71,6 +73,11 @@ impl Services {
         }
         let (wanted, watched) = watch::channel(Arc::new(plan.spec.clone()));
         tasks.spawn(dns::serve(Arc::clone(sandbox), watched.clone()));
+        tasks.spawn(mirror::serve(
+            Arc::clone(sandbox),
+            paths.registry_cache(),
+            watched.clone(),
+        ));
         tasks.spawn(outbound::serve(
             Arc::clone(sandbox),
             outside,

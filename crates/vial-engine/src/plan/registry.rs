@@ -18,7 +18,7 @@ use vial_spec::IpFamily;
 use super::component::http;
 use super::containers::{ContainerPlan, base, persistent};
 use super::files::{self, Content, FilePlan};
-use super::network::{default_routes, on_link, pod_routes};
+use super::network::{default_routes, gateways, on_link, pod_routes};
 use super::{ComponentPlan, Context, Stage};
 
 /// Its host name, its container's and its component's.
@@ -29,6 +29,9 @@ pub const REGISTRY_NAME: &str = "registry.vial:5000";
 pub const REGISTRY_DATA: &str = "/var/lib/registry";
 /// Its presence makes the next start collect garbage first. It holds the flags of `registry garbage-collect`.
 pub const REGISTRY_COLLECT: &str = "/var/lib/registry/collect";
+
+/// Where the keeper answers for public registries, at the gateway's addresses ([`super::gateways`]).
+pub const MIRROR_PORT: u16 = 5001;
 
 const PORT: u16 = 5000;
 const CONFIG: &str = "/etc/vial/registry.yml";
@@ -140,9 +143,28 @@ fn configuration() -> String {
     "#}
 }
 
-/// How containerd on a node reaches the registry by each of its names. Read at each pull, so no part of containerd's
-/// identity.
+/// How containerd on a node reaches registries. Read at each pull, so no part of containerd's identity.
 pub(super) fn hosts_files(context: &Context<'_>) -> Vec<FilePlan> {
+    let mut files = own_hosts_files(context);
+    files.extend(mirror_hosts_file(context.spec.network.ip_family));
+    files
+}
+
+/// All registries but the cluster's own are asked through the keeper first. It has no `server`: where the keeper does
+/// not answer, or says no, containerd goes to the registry itself.
+fn mirror_hosts_file(family: IpFamily) -> Option<FilePlan> {
+    let mirror = SocketAddr::from((*gateways(family).first()?, MIRROR_PORT));
+    Some(files::public(
+        "/etc/containerd/certs.d/_default/hosts.toml",
+        Content::Text(indoc::formatdoc! {r#"
+            [host."http://{mirror}"]
+              capabilities = ["pull", "resolve"]
+        "#}),
+    ))
+}
+
+/// The cluster's registry by each of its names.
+fn own_hosts_files(context: &Context<'_>) -> Vec<FilePlan> {
     let Some(target) = target(context.spec.network.ip_family) else {
         return Vec::new();
     };

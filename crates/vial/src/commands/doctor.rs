@@ -102,6 +102,7 @@ mod tests {
             "/dev/kvm",
             "node image",
             "go",
+            "registry cache",
         ] {
             assert!(
                 text.lines().any(|line| line.starts_with(requirement)),

@@ -92,8 +92,8 @@ fn used(context: &Context, name: &str) -> u64 {
     bytes_below(&context.paths.registry_dir(name))
 }
 
-/// What is removed meanwhile does not count.
-fn bytes_below(dir: &Path) -> u64 {
+/// Bytes on disk of all files below a directory. What is removed meanwhile does not count.
+pub(crate) fn bytes_below(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries

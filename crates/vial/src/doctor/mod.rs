@@ -86,6 +86,7 @@ pub(crate) fn examine(paths: &Paths, root: bool) -> Vec<Finding> {
     findings.extend(machine::inotify());
     findings.extend(machine::devices());
     findings.extend(vial::node_image(&paths.home, root));
+    findings.push(vial::registry_cache(paths, root));
     findings.push(vial::kubeconfig());
     findings
 }

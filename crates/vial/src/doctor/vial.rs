@@ -1,12 +1,15 @@
-//! vial's own: the node image, what building one needs, the kubeconfig.
+//! vial's own: the node image, what building one needs, the cache of registries, the kubeconfig.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use vial_engine::paths::Paths;
 use vial_image::Store;
+use vial_keeper::REGISTRY_CACHE_BOUND;
 
 use super::Finding;
-use crate::commands::node_image::default_image;
+use crate::commands::node_image::{default_image, size};
+use crate::commands::registry::bytes_below;
 use crate::kubeconfig::{self, Environment, Place};
 
 /// The node image, and `go` where the image has still to be built.
@@ -68,6 +71,18 @@ fn go_version() -> Option<String> {
             .to_owned(),
     )
     .filter(|text| !text.is_empty())
+}
+
+/// What was pulled from public registries, for all clusters.
+pub(super) fn registry_cache(paths: &Paths, root: bool) -> Finding {
+    let cache = paths.registry_cache();
+    let found = if root {
+        let (used, most) = (size(bytes_below(&cache)), size(REGISTRY_CACHE_BOUND));
+        format!("{used} of at most {most} in {}", cache.display())
+    } else {
+        "not looked at: only root reads it".into()
+    };
+    Finding::info("registry cache", found)
 }
 
 /// The file that `up` would merge into.

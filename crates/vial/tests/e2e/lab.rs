@@ -29,6 +29,8 @@ pub(crate) struct Lab {
     before: Host,
     /// Words before every command, which let it run on another host.
     host: Vec<String>,
+    /// The authority that vial trusts instead of the machine's.
+    trusts: Option<PathBuf>,
 }
 
 /// What a command did.
@@ -93,6 +95,7 @@ impl Lab {
             names: names.iter().map(ToString::to_string).collect(),
             before: Host::look(),
             host: Vec::new(),
+            trusts: None,
         };
         for name in &lab.names {
             lab.vial(["down", name]);
@@ -110,6 +113,12 @@ impl Lab {
     /// From now on vial runs on the host of this world, which outlives the lab.
     pub(crate) fn on(mut self, world: &World) -> Self {
         self.host = world.host();
+        self
+    }
+
+    /// From now on vial trusts this authority (PEM), as the machine would.
+    pub(crate) fn trusting(mut self, authority: PathBuf) -> Self {
+        self.trusts = Some(authority);
         self
     }
 
@@ -134,6 +143,9 @@ impl Lab {
             .env("KUBECONFIG", self.kubeconfig())
             .env_remove("VIAL_CLUSTER")
             .stdin(Stdio::null());
+        if let Some(authority) = &self.trusts {
+            command.env("SSL_CERT_FILE", authority);
+        }
     }
 
     /// A script as a person would write it, with `$1`, …; `vial` is on its PATH, what tests have built, and ssh, scp, rsync.

@@ -17,11 +17,13 @@ use vial_sys::namespace::enter_network_at;
 
 use crate::lab::eventually;
 
-/// Addresses of [`NAME`], in the world.
+/// Addresses of [`NAME`] and [`REGISTRY`], in the world.
 pub(crate) const V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub(crate) const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
 /// A name that only the world's name server knows.
 pub(crate) const NAME: &str = "web.example.test";
+/// Another one, with the same addresses.
+pub(crate) const REGISTRY: &str = "registry.example.test";
 /// Of the web server, which says who asks.
 pub(crate) const PORT: u16 = 8000;
 /// The host's own addresses.
@@ -151,6 +153,16 @@ impl World {
         host.run("ip route add default via 2001:db8:51::1");
     }
 
+    /// A port of the world's, at all its addresses. What listens there ends with it.
+    pub(crate) fn listen(&mut self, port: u16) -> TcpListener {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let listener = self.world.inside(|| TcpListener::bind(any));
+        let listener = listener.expect("a port of the world");
+        self.listeners
+            .push(listener.try_clone().expect("a descriptor"));
+        listener
+    }
+
     /// Words before a command that is to run on the host.
     pub(crate) fn host(&self) -> Vec<String> {
         self.host.enter()
@@ -220,7 +232,7 @@ impl Drop for World {
     }
 }
 
-/// Knows one name; the socket's end is that of the test.
+/// Knows two names; the socket's end is that of the test.
 fn serve_names(socket: &UdpSocket) {
     let mut buffer = [0; 512];
     while let Ok((length, client)) = socket.recv_from(&mut buffer) {
@@ -243,7 +255,7 @@ fn answer(query: &[u8]) -> Vec<u8> {
         28 => V6.octets().to_vec(),
         _ => Vec::new(),
     };
-    let known = name.join(".") == NAME;
+    let known = [NAME, REGISTRY].contains(&name.join(".").as_str());
     let count = u8::from(known && !data.is_empty());
     let mut answer = query[..2].to_vec();
     answer.extend([
