@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// From the top to the bottom.
 const LAYERS: &[&[&str]] = &[
-    &["xtask"],
+    &["xtask", "vial-bench"],
     &["vial"],
     &["vial-keeper"],
     &["vial-engine"],

@@ -11,6 +11,7 @@
 //! # On failure
 //! The cluster stays as far as it came, for a look at its logs; its record says `creating`.
 
+mod boot;
 mod bring_up;
 mod container;
 mod disks;
@@ -23,6 +24,7 @@ mod remove;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use boot::boot;
 pub use bring_up::{bring_up, connect};
 pub use disks::disks;
 pub(crate) use disks::on_host;
