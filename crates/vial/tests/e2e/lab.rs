@@ -391,8 +391,11 @@ pub(crate) fn kill(pid: &serde_json::Value) {
             .rsplit(')')
             .next()
             .and_then(|rest| rest.trim().chars().next());
+        // Its first thread is a zombie already while another one still holds what they shared.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
         match state {
-            None | Some('Z' | 'X') => Ok(()),
+            None | Some('Z' | 'X') if threads <= 1 => Ok(()),
+            None => Err(format!("{pid} has {threads} threads")),
             Some(state) => Err(format!("{pid} is in state {state}")),
         }
     });
