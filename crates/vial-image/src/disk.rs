@@ -52,6 +52,18 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
         .at("sync", directory)
 }
 
+/// Waits until nobody else holds the lock file `path`, then holds it until the file is closed (flock(2)).
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path)
+        .at("open", path)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).at("lock", path)?;
+    Ok(file)
+}
+
 /// Reads a file whole.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).at("read", path)

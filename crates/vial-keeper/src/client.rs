@@ -243,12 +243,7 @@ impl Client {
     /// # Errors
     /// When the cluster does not run, or the registry does not come back.
     pub async fn collect_garbage(&self, request: CollectRequest) -> Result<(), ClientError> {
-        let body = serde_json::to_vec(&request).unwrap_or_default();
-        let answer = http::post(&self.socket, "/v1/registry/gc", body)
-            .await
-            .map_err(|error| self.talk(error))?;
-        answer.whole().await.map_err(|error| self.talk(error))?;
-        Ok(())
+        self.ask("POST", "/v1/registry/gc", &request).await
     }
 
     /// The container images of all nodes.

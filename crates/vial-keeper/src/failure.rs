@@ -35,6 +35,12 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 
 /// The last event of a failed operation.
 pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
+    if let Some(conflicting) = error.downcast_ref::<Conflict>() {
+        return conflict(conflicting.to_string(), Some(conflicting.hint()));
+    }
+    if let Some(taken) = error.downcast_ref::<Taken>() {
+        return conflict(taken.to_string(), Some(taken.hint()));
+    }
     let engine = error.downcast_ref::<Error>();
     // Between processes an error is text: what the kernel says of EPERM and EROFS is the same everywhere.
     let refused = says(
@@ -52,12 +58,6 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         }
         Some(format!("vial status {cluster} shows how far it came; vial up {cluster} tries again, vial down {cluster} removes it"))
     });
-    if let Some(conflict) = error.downcast_ref::<Conflict>() {
-        return conflicting(conflict.to_string(), conflict.hint());
-    }
-    if let Some(taken) = error.downcast_ref::<Taken>() {
-        return conflicting(taken.to_string(), taken.hint());
-    }
     let code = match engine {
         Some(Error::Unchangeable { .. }) => code::CONFLICT,
         _ if says(error, ErrorKind::StorageFull, "No space left on device") => code::NO_SPACE,
@@ -68,15 +68,6 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         message: chain(error),
         hint,
         code,
-    }
-}
-
-/// Something of the host or the cluster is used otherwise; nothing was changed.
-fn conflicting(message: String, hint: String) -> Event {
-    Event::Failed {
-        message,
-        hint: Some(hint),
-        code: code::CONFLICT,
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vial_engine::paths::{Paths, private_dir};
 use vial_engine::plan::Plan;
+use vial_engine::progress::Reporter;
 use vial_engine::record::Record;
 use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
 use vial_spec::ClusterSpec;
@@ -343,14 +344,19 @@ impl Keeper {
         operation
     }
 
-    async fn run_down(self: Arc<Self>, operation: Arc<Operation>) {
+    /// Ends and removes all of the cluster. Its story waits meanwhile.
+    pub(crate) async fn remove(&self, report: &Reporter) -> vial_engine::Result<()> {
         let _made = self.making.lock().await;
         self.forget();
-        let report = operation.reporter();
         self.story.close();
-        let ended =
-            vial_engine::execute::down(self.maker.as_ref(), &self.paths, &self.name, &report).await;
+        let removed =
+            vial_engine::execute::down(self.maker.as_ref(), &self.paths, &self.name, report).await;
         self.story.open_again();
+        removed
+    }
+
+    async fn run_down(self: Arc<Self>, operation: Arc<Operation>) {
+        let ended = self.remove(&operation.reporter()).await;
         if let Err(error) = &ended {
             self.tell(What::DownFailed, failure::chain(error));
         }

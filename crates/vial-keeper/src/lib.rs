@@ -36,6 +36,7 @@ mod refused;
 mod serve;
 mod server;
 mod status;
+mod steadily;
 mod up;
 mod watch;
 

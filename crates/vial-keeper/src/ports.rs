@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use vial_engine::record::{OpenPort, Record};
 use vial_spec::port::PortForward;
 
@@ -54,13 +54,7 @@ struct Serving {
     socket: TcpListener,
     followed: Arc<Followed>,
     connections: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    task: AbortOnDropHandle<()>,
 }
 
 impl Ports {
@@ -90,10 +84,10 @@ impl Ports {
             }
             before
         };
-        for mut serving in gone.into_iter().filter_map(|one| one.how.ok()) {
+        for serving in gone.into_iter().filter_map(|one| one.how.ok()) {
             serving.task.abort();
             // Cut off, as was wanted; the socket is closed with it.
-            let _ = (&mut serving.task).await;
+            let _ = serving.task.await;
         }
     }
 
@@ -130,7 +124,7 @@ impl Ports {
             socket,
             followed,
             connections,
-            task: tokio::spawn(serving),
+            task: AbortOnDropHandle::new(tokio::spawn(serving)),
         })
     }
 

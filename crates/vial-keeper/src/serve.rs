@@ -9,12 +9,10 @@ mod mirror;
 mod on_nodes;
 mod outbound;
 mod own_ports;
-mod soon;
 
 pub(crate) use dns::{read_message, write_message};
 pub use mirror::REGISTRY_CACHE_BOUND;
 pub(crate) use outbound::root as outbound_root;
-pub(crate) use soon::Soon;
 
 use std::io;
 use std::path::PathBuf;

@@ -158,14 +158,6 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
             message: String::new(),
         });
     }
-    living.ports.settle().await;
-    let ports = living.ports.list().into_iter().map(|port| Endpoint {
-        name: "port".into(),
-        host: port.host,
-        target: port.target,
-        message: port.message,
-    });
-    status.endpoints.extend(ports);
     let registry = components(living, REGISTRY);
     let nodes_components = join_all(living.plan.nodes.iter().map(|node| async {
         let lists = join_all(
@@ -195,7 +187,16 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
     let api: Api<Node> = Api::all(living.client.clone());
     let params = ListParams::default();
     let nodes = tokio::time::timeout(PATIENCE, api.list(&params));
-    let (registry, components, nodes) = tokio::join!(registry, nodes_components, nodes);
+    let settled = living.ports.settle();
+    let (registry, components, nodes, ()) =
+        tokio::join!(registry, nodes_components, nodes, settled);
+    let ports = living.ports.list().into_iter().map(|port| Endpoint {
+        name: "port".into(),
+        host: port.host,
+        target: port.target,
+        message: port.message,
+    });
+    status.endpoints.extend(ports);
     let registry = registry.into_iter().next();
     status.registry.component = Some(registry.unwrap_or_else(|| silent(REGISTRY)));
     let mut components: BTreeMap<String, Vec<ComponentStatus>> = components.into_iter().collect();

@@ -172,12 +172,7 @@ async fn finish_removal(
     if record.is_none() && keeper.sandbox_pid().await.is_some() {
         return Err("the cluster runs and its record is missing".into());
     }
-    let _made = keeper.making.lock().await;
-    keeper.forget();
-    keeper.story.close();
-    let removed = execute::down(keeper.maker.as_ref(), &keeper.paths, &keeper.name, report).await;
-    keeper.story.open_again();
-    removed?;
+    keeper.remove(report).await?;
     Ok(None)
 }
 

@@ -135,14 +135,7 @@ impl ImageStore {
     /// When the cluster is gone, or its directory cannot be written.
     pub fn lock(&self) -> Result<ImageWriter> {
         make_directory(&self.root)?;
-        let path = self.root.join(".lock");
-        let file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .at("open", &path)?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).at("lock", &path)?;
+        let file = disk::lock(&self.root.join(".lock"))?;
         disk::remove_tree(&self.tmp())?;
         for directory in ["blobs", "blobs/sha256", "layers", "tmp"] {
             make_directory(&self.root.join(directory))?;

@@ -126,14 +126,7 @@ impl Store {
 
     /// Waits for other writers, then keeps them away; removes what a killed writer left unfinished.
     pub(crate) fn lock(&self) -> Result<Writer> {
-        let path = self.root.join(".lock");
-        let file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .at("open", &path)?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).at("lock", &path)?;
+        let file = disk::lock(&self.root.join(".lock"))?;
         disk::remove_tree(&self.tmp())?;
         fs::create_dir_all(self.tmp()).at("create", self.tmp())?;
         Ok(Writer::new(self.clone(), file))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::component_status::State;
 use vial_rpc::{ComponentStatus, Status, WatchComponentsRequest};
@@ -24,26 +24,15 @@ pub(crate) async fn serve(
     mut wanted: watch::Receiver<Arc<ClusterSpec>>,
     book: Arc<Book>,
 ) {
-    let mut tasks = JoinSet::new();
-    let mut watched = HashMap::new();
+    let mut watched: HashMap<String, AbortOnDropHandle<()>> = HashMap::new();
     loop {
         let spec = Arc::clone(&wanted.borrow_and_update());
         let containers: HashMap<String, String> = containers(&spec).collect();
-        watched.retain(|container: &String, task: &mut tokio::task::AbortHandle| {
-            let stays = containers.contains_key(container);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
+        watched.retain(|container, _| containers.contains_key(container));
         for (container, node) in containers {
             watched.entry(container.clone()).or_insert_with(|| {
-                tasks.spawn(agent(
-                    Arc::clone(&sandbox),
-                    container,
-                    node,
-                    Arc::clone(&book),
-                ))
+                let watching = agent(Arc::clone(&sandbox), container, node, Arc::clone(&book));
+                AbortOnDropHandle::new(tokio::spawn(watching))
             });
         }
         if wanted.changed().await.is_err() {

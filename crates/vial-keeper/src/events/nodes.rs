@@ -9,12 +9,12 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 
 use super::{About, Book, What};
-use crate::serve::Soon;
+use crate::steadily::{SOON, Steadily};
 
 /// Watches all Node objects until the task is dropped.
 pub(crate) async fn serve(client: kube::Client, book: Arc<Book>) {
     let nodes: Api<Node> = Api::all(client);
-    let events = watcher(nodes, watcher::Config::default()).backoff(Soon);
+    let events = watcher(nodes, watcher::Config::default()).backoff(Steadily(SOON));
     let mut events = std::pin::pin!(events.applied_objects());
     while let Some(node) = events.next().await {
         // Else the API does not answer, which is nothing about nodes.

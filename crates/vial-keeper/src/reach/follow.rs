@@ -11,15 +11,15 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::watch_object;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 use vial_spec::target::{Target, TargetPort};
 
 use super::names::{Meaning, meaning};
 use super::{Kind, Reach, Unreachable, probably, way};
+use crate::steadily::Steadily;
 
 /// How long a connection waits for the first answer of the API.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub(crate) struct Followed {
     target: Target,
     port: TargetPort,
     seen: Option<watch::Receiver<Seen>>,
-    watching: Option<AbortHandle>,
+    _watching: Option<AbortOnDropHandle<()>>,
 }
 
 /// What the watch says; `None` until it said something.
@@ -60,29 +60,17 @@ impl Followed {
         let watching = match &meant {
             Target::Service { namespace, name } => {
                 let wrap = |service| Found::Service(Box::new(service));
-                Some(tokio::spawn(keep(
-                    reach.clone(),
-                    namespace.clone(),
-                    name.clone(),
-                    wrap,
-                    sender,
-                )))
+                Some(begin(&reach, namespace, name, wrap, sender))
             }
             Target::Pod { namespace, name } => {
                 let wrap = |pod| Found::Pod(Box::new(pod));
-                Some(tokio::spawn(keep(
-                    reach.clone(),
-                    namespace.clone(),
-                    name.clone(),
-                    wrap,
-                    sender,
-                )))
+                Some(begin(&reach, namespace, name, wrap, sender))
             }
             Target::Node(_) | Target::Address(_) | Target::Name(_) => None,
         };
         Self {
             seen: watching.is_some().then_some(receiver),
-            watching: watching.map(|task| task.abort_handle()),
+            _watching: watching,
             reach,
             target: meant,
             port,
@@ -146,16 +134,20 @@ impl Followed {
     }
 }
 
-impl Drop for Followed {
-    fn drop(&mut self) {
-        if let Some(watching) = &self.watching {
-            watching.abort();
-        }
-    }
-}
-
 fn silent() -> Unreachable {
     Unreachable::NotReady("the API does not answer yet".into())
+}
+
+/// Watches one object in a task of its own.
+fn begin<K: Kind + Send + 'static>(
+    reach: &Reach,
+    namespace: &str,
+    name: &str,
+    wrap: impl Fn(K) -> Found + Send + 'static,
+    seen: watch::Sender<Seen>,
+) -> AbortOnDropHandle<()> {
+    let (reach, namespace, name) = (reach.clone(), namespace.to_owned(), name.to_owned());
+    AbortOnDropHandle::new(tokio::spawn(keep(reach, namespace, name, wrap, seen)))
 }
 
 /// Watches one object.
@@ -167,7 +159,7 @@ async fn keep<K: Kind + Send + 'static>(
     seen: watch::Sender<Seen>,
 ) {
     let api: Api<K> = Api::namespaced(reach.client.clone(), &namespace);
-    let mut objects = std::pin::pin!(watch_object(api, &name).backoff(Steadily));
+    let mut objects = std::pin::pin!(watch_object(api, &name).backoff(Steadily(PAUSE)));
     while let Some(object) = objects.next().await {
         match object {
             Ok(Some(object)) => {
@@ -186,19 +178,4 @@ async fn keep<K: Kind + Send + 'static>(
             }
         }
     }
-}
-
-/// The same pause every time: the API is at hand, and its return is what a person waits for.
-struct Steadily;
-
-impl Iterator for Steadily {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(PAUSE)
-    }
-}
-
-impl Backoff for Steadily {
-    fn reset(&mut self) {}
 }

@@ -139,7 +139,7 @@ async fn follow(
                 code,
             })) => {
                 progress.end(true);
-                return Err(Error::new(Code::from_u8(code), message).maybe_hint(hint));
+                return Err(Error::told(code, &message, hint));
             }
             Some(Ok(event)) => {
                 on(&event);

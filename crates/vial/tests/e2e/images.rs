@@ -52,12 +52,8 @@ fn says(lab: &Lab, cluster: &str, pod: &str, node: &str, image: &str, word: &str
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec: {{nodeName: {node}, tolerations: [{{operator: Exists}}], containers: [{{name: c, image: \"{image}\"}}]}}\n"
         ),
     );
-    let pod = format!("pod/{pod}");
-    let wait = ["wait", "--for=condition=Ready", &pod, "--timeout=60s"];
-    let ran = lab.kubectl(cluster, &wait);
-    let described = || lab.kubectl(cluster, &["describe", &pod]).stdout;
-    assert_eq!(ran.code, 0, "{}", described());
-    let said = lab.kubectl(cluster, &["exec", &pod, "--", "cat", "/word"]);
+    lab.await_pod(cluster, pod);
+    let said = lab.kubectl(cluster, &["exec", pod, "--", "cat", "/word"]);
     assert_eq!(said.ok(), word);
 }
 

@@ -223,6 +223,16 @@ impl Lab {
     }
 
     /// A command on a node.
+    /// Waits for a pod to be Ready; where it does not become so, what is known of it is shown.
+    #[track_caller]
+    pub(crate) fn await_pod(&self, cluster: &str, pod: &str) {
+        let pod = format!("pod/{pod}");
+        let wait = ["wait", "--for=condition=Ready", &pod, "--timeout=60s"];
+        let ran = self.kubectl(cluster, &wait);
+        let described = || self.kubectl(cluster, &["describe", &pod]).stdout;
+        assert_eq!(ran.code, 0, "{ran:?}\n{}", described());
+    }
+
     pub(crate) fn exec(&self, cluster: &str, node: &str, argv: &[&str]) -> Ran {
         self.vial([&["exec", "-c", cluster, node, "--"], argv].concat())
     }

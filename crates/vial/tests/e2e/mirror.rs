@@ -14,10 +14,7 @@ fn runs(lab: &Lab, cluster: &str, word: &str) {
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec: {{containers: [{{name: c, image: \"{REGISTRY}/team/app:v1\", imagePullPolicy: Always}}]}}\n"
         ),
     );
-    let wait = ["wait", "--for=condition=Ready", "pod/app", "--timeout=60s"];
-    let ran = lab.kubectl(cluster, &wait);
-    let described = || lab.kubectl(cluster, &["describe", "pod/app"]).stdout;
-    assert_eq!(ran.code, 0, "{}", described());
+    lab.await_pod(cluster, "app");
     let said = lab.kubectl(cluster, &["exec", "app", "--", "cat", "/word"]);
     assert_eq!(said.ok(), word);
 }

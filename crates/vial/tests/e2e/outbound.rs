@@ -91,16 +91,7 @@ fn nodes_and_pods_reach_what_the_host_reaches_and_nothing_of_the_host_is_changed
     let lab = Lab::new(&["outward"]).on(&world);
     lab.vial(["up", "outward", "--workers", "1"]).ok();
     lab.apply("outward", POD);
-    lab.kubectl(
-        "outward",
-        &[
-            "wait",
-            "--for=condition=Ready",
-            "pod/client",
-            "--timeout=60s",
-        ],
-    )
-    .ok();
+    lab.await_pod("outward", "client");
     reaches_the_world(&lab, "outward");
     assert_eq!(world.look(), before);
     assert_eq!(world.listeners(), Vec::<String>::new());

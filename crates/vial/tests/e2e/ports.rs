@@ -163,12 +163,7 @@ fn ports_lead_to_services_pods_and_nodes_whatever_happens_to_them() {
 
     // More ports, of every form, while it runs.
     let k = |args: &[&str]| lab.kubectl("ported", args).ok();
-    k(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/single",
-        "--timeout=60s",
-    ]);
+    lab.await_pod("ported", "single");
     let single = add(&lab, "ported", "0:pod/default/single:http");
     assert_eq!(fetch(single, "/hostname").as_deref(), Ok("single"));
     answers(

@@ -20,11 +20,7 @@ fn runs(lab: &Lab, cluster: &str, pod: &str, image: &str) {
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec: {{containers: [{{name: c, image: \"{image}\", imagePullPolicy: Always, command: [sleep, infinity]}}]}}\n"
         ),
     );
-    let pod = format!("pod/{pod}");
-    let wait = ["wait", "--for=condition=Ready", &pod, "--timeout=60s"];
-    let ran = lab.kubectl(cluster, &wait);
-    let described = || lab.kubectl(cluster, &["describe", &pod]).stdout;
-    assert_eq!(ran.code, 0, "{}", described());
+    lab.await_pod(cluster, pod);
 }
 
 /// No part of a blob that was never whole is shown.

@@ -58,11 +58,7 @@ fn killing_the_keeper_too_leaves_the_sweeping_to_the_next_command() {
 fn the_cluster_goes_on_without_its_keeper() {
     let lab = Lab::up("keeperless", &["--workers", "1"]);
     lab.apply("keeperless", "apiVersion: v1\nkind: Pod\nmetadata: {name: busy}\nspec:\n  containers: [{name: c, image: vial/toolbox, imagePullPolicy: IfNotPresent, command: [sleep, infinity]}]\n");
-    lab.kubectl(
-        "keeperless",
-        &["wait", "--for=condition=Ready", "pod/busy", "--timeout=60s"],
-    )
-    .ok();
+    lab.await_pod("keeperless", "busy");
     let before = lab.status("keeperless");
     let started = "jsonpath={.status.containerStatuses[0].state.running.startedAt} {.status.containerStatuses[0].restartCount}";
     let pod = lab

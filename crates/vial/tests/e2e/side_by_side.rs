@@ -36,16 +36,7 @@ fn a_pod_of_one_cannot_reach_a_pod_of_the_other() {
     lab.apply("left", CLIENT);
     lab.apply("right", CLIENT);
     for (cluster, pod) in [("left", "server"), ("left", "client"), ("right", "client")] {
-        lab.kubectl(
-            cluster,
-            &[
-                "wait",
-                "--for=condition=Ready",
-                &format!("pod/{pod}"),
-                "--timeout=60s",
-            ],
-        )
-        .ok();
+        lab.await_pod(cluster, pod);
     }
     let ip = lab
         .kubectl(

@@ -161,13 +161,7 @@ fn pods_services_volumes_and_jobs_work_over_both_families() {
     sh("echo kept > /data/file; echo there > /host/file; grep -q ' /scratch tmpfs' /proc/mounts")
         .ok();
     k(&["delete", "pod", "store-0", "--wait=true"]).ok();
-    k(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/store-0",
-        "--timeout=60s",
-    ])
-    .ok();
+    lab.await_pod("work", "store-0");
     assert_eq!(sh("cat /data/file").ok(), "kept");
 
     // Through the API: logs, cp.

@@ -72,13 +72,8 @@ impl Book {
 
     /// Which number an address of ours means.
     fn number_of(&self, address: IpAddr) -> Option<u8> {
-        (1..=254).find(|number| {
-            let all = Addresses {
-                block: self.block,
-                number: *number,
-            };
-            [all.v4(), all.v6(), all.loopback().into()].contains(&address)
-        })
+        let block = self.block;
+        (1..=254).find(|&number| Addresses { block, number }.contains(address))
     }
 }
 

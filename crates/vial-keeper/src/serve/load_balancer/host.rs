@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use vial_sandbox::Sandbox;
 
 use super::udp;
@@ -22,7 +22,7 @@ pub(super) struct Host {
 struct Open {
     local: SocketAddr,
     target: SocketAddr,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Host {
@@ -90,17 +90,11 @@ impl Host {
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 async fn close(ports: BTreeMap<Port, Open>) {
-    for mut open in ports.into_values() {
+    for open in ports.into_values() {
         open.task.abort();
         // Cut off, as was wanted; the socket is closed with it.
-        let _ = (&mut open.task).await;
+        let _ = open.task.await;
     }
 }
 
@@ -109,9 +103,9 @@ async fn open_port(
     local: SocketAddr,
     target: SocketAddr,
     sandbox: &Arc<dyn Sandbox>,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<AbortOnDropHandle<()>> {
     let sandbox = Arc::clone(sandbox);
-    Ok(match protocol {
+    let task = match protocol {
         Protocol::Udp => tokio::spawn(udp::serve(UdpSocket::bind(local).await?, sandbox, target)),
         _ => tokio::spawn(forward::serve(
             TcpListener::bind(local).await?,
@@ -119,5 +113,6 @@ async fn open_port(
             Arc::default(),
             forward::direct(sandbox, target),
         )),
-    })
+    };
+    Ok(AbortOnDropHandle::new(task))
 }

@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 use vial_engine::paths::Paths;
 use vial_sandbox::Sandbox;
 
-use super::Soon;
+use crate::steadily::{SOON, Steadily};
 use block::Shelf;
 use book::{Addresses, Book};
 use host::Host;
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
         conceded: HashMap::new(),
     };
     let services: Api<Service> = Api::all(client);
-    let events = watcher(services, watcher::Config::default()).backoff(Soon);
+    let events = watcher(services, watcher::Config::default()).backoff(Steadily(SOON));
     let mut events = std::pin::pin!(events.ready_chunks(EVENTS));
     let mut another_try = tokio::time::interval(ANOTHER_TRY);
     loop {
@@ -316,7 +316,7 @@ impl Balancers {
         self.telling.spawn(async move {
             let told = publish(client, &reference, &ingress).await;
             if matches!(told, Told::Failed) {
-                tokio::time::sleep(Soon::PAUSE).await;
+                tokio::time::sleep(SOON).await;
             }
             (uid, told)
         });

@@ -92,7 +92,7 @@ fn is_public(registry: &str) -> bool {
         // RFC 3696, 2: the last part of a name begins with a letter; otherwise some take it for an address (0x7f.1).
         && last.starts_with(|c: char| c.is_ascii_alphabetic())
         && !["localhost", "local", "internal", "vial"].contains(&last)
-        && port.parse::<u16>().is_ok_and(|port| port != 0 && port.to_string().len() <= 5)
+        && port.parse::<u16>().is_ok_and(|port| port != 0)
         && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
