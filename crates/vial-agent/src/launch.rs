@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use vial_rpc::ComponentSpec;
 use vial_sys::session::{Terminal, prepare};
 
+use crate::logs::marks;
 use crate::reaper::{Child, Leftovers, Reaper};
 
 /// Where programs are looked up when nothing else is said.
@@ -52,6 +53,8 @@ pub(crate) fn launch(reaper: &Reaper, spec: &ComponentSpec) -> Result<Child, Lau
         command.stdout(Stdio::null()).stderr(Stdio::null());
     } else {
         let log = PathBuf::from(&spec.log_file);
+        // What an earlier run wrote last was not written now; a log without that note is as good to read otherwise.
+        let _ = marks::note(&log, &mut 0);
         let (out, err) = open_log(&log).map_err(|source| LaunchError::Log { path: log, source })?;
         command.stdout(out).stderr(err);
     }

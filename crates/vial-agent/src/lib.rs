@@ -41,6 +41,8 @@ mod wait;
 use std::error::Error;
 use std::process::ExitCode;
 
+pub use logs::{Chunks as LogChunks, serve_file as serve_log_file};
+
 /// Runs the agent with the arguments of this process: `--socket PATH [--ready-fd NUMBER]`.
 ///
 /// Returns when a signal asked it to end and everything stopped. Errors go to stderr and the code is 1, or 2 when the

@@ -1,10 +1,13 @@
-//! Serves components' logs: their last lines, and what is appended, in whole lines.
+//! Serves components' logs: their last lines, and what is appended, in whole lines with their times.
 //!
 //! The components write the files themselves (see [`launch`](crate::launch)); here they are only read, followed with
-//! inotify(7), and kept from growing for ever (see [`rotate`]).
+//! inotify(7), and kept from growing for ever (see [`rotate`]). When a line was written the line says mostly itself
+//! ([`time`]), else the agent has noted it ([`marks`]).
 
+pub(crate) mod marks;
 mod rotate;
 mod source;
+mod time;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +32,7 @@ const QUEUE: usize = 8;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What a client reads.
-pub(crate) type Chunks = mpsc::Receiver<Result<LogsChunk, Status>>;
+pub type Chunks = mpsc::Receiver<Result<LogsChunk, Status>>;
 
 type Sender = mpsc::Sender<Result<LogsChunk, Status>>;
 
@@ -72,9 +75,32 @@ pub(crate) async fn serve(
             chunks,
         };
         reading.add(&specs, Start::Tail);
-        reading.serve(&supervisor, subscription).await;
+        reading.serve(Some((supervisor, subscription))).await;
     });
     Ok(queue)
+}
+
+/// Serves `request` from a file that is no component's, as its component.
+///
+/// For logs that lie outside of every container: the keeper's, the first process's.
+#[must_use]
+pub fn serve_file(path: PathBuf, request: LogsRequest) -> Chunks {
+    let (chunks, queue) = mpsc::channel(QUEUE);
+    let spec = ComponentSpec {
+        name: request.component.clone(),
+        log_file: path.to_string_lossy().into_owned(),
+        ..ComponentSpec::default()
+    };
+    tokio::spawn(async move {
+        let mut reading = Reading {
+            sources: Vec::new(),
+            wanted: request,
+            chunks,
+        };
+        reading.add(&[Arc::new(spec)], Start::Tail);
+        reading.serve(None).await;
+    });
+    queue
 }
 
 /// The last `lines` lines of a file, each shortened to `longest` characters; empty when it cannot be read.
@@ -119,16 +145,19 @@ impl Reading {
             let known = self.sources.iter().any(|source| source.path == path);
             if wanted && !known && !spec.log_file.is_empty() {
                 let mut source = Source::new(spec.name.clone(), path);
-                if start == Start::Tail && self.wanted.tail_lines > 0 {
-                    // It may not exist yet; then it is read from its beginning.
-                    let _ = source.seek_tail(self.wanted.tail_lines);
-                }
+                // It may not exist yet; then it is read from its beginning.
+                let _ = match (start, self.wanted.offset, self.wanted.tail_lines) {
+                    (Start::Tail, Some(offset), _) => source.seek(offset),
+                    (Start::Tail, None, lines @ 1..) => source.seek_tail(lines),
+                    (Start::Tail, None, 0) | (Start::Whole, ..) => Ok(()),
+                };
                 self.sources.push(source);
             }
         }
     }
 
-    async fn serve(&mut self, supervisor: &Supervisor, mut subscription: Subscription) {
+    /// Ends when all is sent, or with the client when following; `components` may become more.
+    async fn serve(&mut self, mut components: Option<(Supervisor, Subscription)>) {
         let watch = match self.wanted.follow.then(Watch::new).transpose() {
             Ok(watch) => watch,
             Err(error) => {
@@ -138,6 +167,7 @@ impl Reading {
                 return;
             }
         };
+        let mut caught_up = false;
         loop {
             if let Some(watch) = &watch {
                 // Watched before read: what is written in between is noticed.
@@ -153,19 +183,34 @@ impl Reading {
                 return;
             }
             let Some(watch) = &watch else { return };
+            if !std::mem::replace(&mut caught_up, true) && self.tell_caught_up().await.is_err() {
+                return;
+            }
             tokio::select! {
                 () = watch.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = self.chunks.closed() => return,
-                change = subscription.changes.recv() => {
-                    if matches!(change, Err(RecvError::Closed)) {
-                        return;
-                    }
-                    let Ok(specs) = supervisor.specs().await else { return };
-                    self.add(&specs, Start::Whole);
+                more = more(&mut components) => match more {
+                    Some(specs) => self.add(&specs, Start::Whole),
+                    None => return,
                 }
             }
         }
+    }
+
+    /// Tells for every log that all that was there is sent, and where it goes on.
+    async fn tell_caught_up(&self) -> Result<(), mpsc::error::SendError<()>> {
+        for source in &self.sources {
+            let chunk = LogsChunk {
+                component: source.component.clone(),
+                next_offset: source.place(),
+                caught_up: true,
+                ..LogsChunk::default()
+            };
+            let sent = self.chunks.send(Ok(chunk)).await;
+            sent.map_err(|_| mpsc::error::SendError(()))?;
+        }
+        Ok(())
     }
 
     /// Sends what is new in every log; `last`: also unfinished lines, as nothing comes after.
@@ -184,10 +229,17 @@ impl Reading {
                         break;
                     }
                 };
+                let lines = source.timed(data).since(self.wanted.since_unix_us);
                 let chunk = LogsChunk {
                     component: source.component.clone(),
-                    data,
+                    data: lines.data,
+                    times_unix_us: lines.times,
+                    next_offset: source.place(),
+                    caught_up: false,
                 };
+                if chunk.data.is_empty() {
+                    continue;
+                }
                 self.chunks
                     .send(Ok(chunk))
                     .await
@@ -195,5 +247,18 @@ impl Reading {
             }
         }
         Ok(())
+    }
+}
+
+/// All components, once they have changed; `None` when the supervisor is gone.
+async fn more(
+    components: &mut Option<(Supervisor, Subscription)>,
+) -> Option<Vec<Arc<ComponentSpec>>> {
+    let Some((supervisor, subscription)) = components else {
+        return std::future::pending().await;
+    };
+    match subscription.changes.recv().await {
+        Err(RecvError::Closed) => None,
+        _ => supervisor.specs().await.ok(),
     }
 }

@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Status(commands::status::StatusArgs),
     /// Try whether a cluster works: nodes, DNS, services
     Check(commands::check::CheckArgs),
-    /// Show the logs of a node's components
+    /// Show the logs of a cluster's nodes, merged in the order of time
     Logs(commands::logs::LogsArgs),
     /// Show what happened to a cluster, its nodes and its components
     Events(commands::events::EventsArgs),

@@ -22,6 +22,7 @@ mod error;
 mod image;
 mod interrupt;
 mod kubeconfig;
+mod logs;
 mod near;
 mod node_name;
 mod output;

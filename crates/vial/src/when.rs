@@ -34,6 +34,17 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it must be longer than nothing".to_owned())
 }
 
+/// A point in time: an RFC 3339 time, or a span that ends now.
+pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let span = parse_span(text)?;
+    now()
+        .checked_sub(span)
+        .map_err(|_| "so long ago there was nothing".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +70,15 @@ mod tests {
         assert_eq!(parse_span("1h30m"), Ok(Duration::from_secs(5400)));
         for bad in ["", "90", "-5s", "0s", "soon"] {
             assert!(parse_span(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn since_is_a_span_or_a_time() {
+        assert!(since("10m").is_ok_and(|time| time < now()));
+        assert!(since("2026-11-21T12:00:00Z").is_ok());
+        for bad in ["", "10", "yesterday", "-5m"] {
+            assert!(since(bad).is_err(), "{bad}");
         }
     }
 }

@@ -8,8 +8,13 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
+use super::marks;
+use super::time::{Clock, Micros, now};
+
 /// How much is read at once; also the largest chunk, except for a longer line.
 const CHUNK: usize = 64 * 1024;
+/// How much is read above the first line for the time of it.
+const ABOVE: u64 = 64 * 1024;
 /// A line that is longer is handed out in parts of this size.
 const LONGEST_LINE: usize = 1024 * 1024;
 
@@ -21,6 +26,32 @@ pub(super) struct Source {
     offset: u64,
     /// Read, but its newline has not been seen.
     unfinished: Vec<u8>,
+    /// Tells when lines were written; `None` until the first are read.
+    clock: Option<Clock>,
+}
+
+/// Whole lines, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) data: Vec<u8>,
+    /// When each was written.
+    pub(super) times: Vec<Micros>,
+}
+
+impl Lines {
+    /// Without those that were written before `since`.
+    pub(super) fn since(self, since: Micros) -> Self {
+        if self.times.iter().all(|time| *time >= since) {
+            return self;
+        }
+        let mut left = Self::default();
+        let lines = self.data.split_inclusive(|byte| *byte == b'\n');
+        for (line, time) in lines.zip(&self.times).filter(|(_, time)| **time >= since) {
+            left.data.extend_from_slice(line);
+            left.times.push(*time);
+        }
+        left
+    }
 }
 
 impl Source {
@@ -31,7 +62,50 @@ impl Source {
             file: None,
             offset: 0,
             unfinished: Vec::new(),
+            clock: None,
         }
+    }
+
+    /// Goes to a place where reading ended before; to the beginning when the log is shorter now.
+    pub(super) fn seek(&mut self, offset: u64) -> io::Result<()> {
+        let file = File::open(&self.path)?;
+        if file.metadata()?.len() >= offset {
+            self.offset = offset;
+            self.file = Some(file);
+        }
+        Ok(())
+    }
+
+    /// Where the lines begin that were not handed out yet.
+    pub(super) fn place(&self) -> u64 {
+        self.offset - self.unfinished.len() as u64
+    }
+
+    /// The times of lines that end at [`place`](Self::place).
+    pub(super) fn timed(&mut self, data: Vec<u8>) -> Lines {
+        // A newline may have been added to the last one.
+        let begin = self.place().saturating_sub(data.len() as u64);
+        let now = now();
+        let clock = match &mut self.clock {
+            Some(clock) => clock,
+            none => {
+                let above = begin.saturating_sub(ABOVE);
+                let length = usize::try_from(begin - above).unwrap_or_default();
+                let mut before = vec![0; length];
+                let read = self
+                    .file
+                    .as_ref()
+                    .map(|file| file.read_exact_at(&mut before, above));
+                if !matches!(read, Some(Ok(()))) {
+                    before.clear();
+                }
+                let clock = none.insert(Clock::default());
+                clock.start(&before, marks::read(&self.path), now);
+                clock
+            }
+        };
+        let times = clock.times(begin, &data, now);
+        Lines { data, times }
     }
 
     /// Goes to the beginning of the last `lines` lines; an unfinished one at the end counts.
@@ -118,6 +192,7 @@ impl Source {
         if !same && self.offset > 0 || now.len() < self.offset {
             self.offset = 0;
             self.unfinished.clear();
+            self.clock = None;
         }
         Ok(())
     }
@@ -202,6 +277,34 @@ mod tests {
         fs::write(&other, "replaced by more\n").unwrap();
         fs::rename(&other, &source.path).unwrap();
         assert_eq!(next(&mut source).unwrap(), "replaced by more\n");
+    }
+
+    #[test]
+    fn reading_goes_on_where_it_ended() {
+        let (_directory, mut source) = log("one\ntwo\nthr");
+        next(&mut source).unwrap();
+        assert_eq!(source.place(), 8);
+        let mut again = Source::new("x".into(), source.path.clone());
+        again.seek(8).unwrap();
+        append(&source, "ee\n");
+        assert_eq!(next(&mut again).unwrap(), "three\n");
+        // Of a log that was cut meanwhile everything is new.
+        let mut again = Source::new("x".into(), source.path.clone());
+        again.seek(800).unwrap();
+        assert_eq!(next(&mut again).unwrap(), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn lines_have_times_and_those_above_the_first_count() {
+        let (_directory, mut source) =
+            log("2026-11-21T19:00:00Z panic\nat x.go\n2026-11-21T19:00:01Z on\n");
+        let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+        source.seek_tail(2).unwrap();
+        let data = source.next_chunk().unwrap().unwrap();
+        let lines = source.timed(data);
+        assert_eq!(lines.times[1], time("2026-11-21T19:00:01Z"));
+        let late = lines.since(time("2026-11-21T19:00:00.5Z"));
+        assert!(late.data.ends_with(b"Z on\n"), "{late:?}");
     }
 
     #[test]

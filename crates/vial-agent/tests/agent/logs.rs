@@ -11,6 +11,7 @@ async fn logs(lab: &Lab, component: &str, follow: bool, tail_lines: u64) -> Stre
         component: component.into(),
         follow,
         tail_lines,
+        ..LogsRequest::default()
     };
     lab.client().logs(request).await.unwrap().into_inner()
 }
@@ -29,6 +30,10 @@ async fn until(chunks: &mut Streaming<LogsChunk>, end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         let chunk = chunks.next().await.expect("the log ended").unwrap();
+        if chunk.caught_up {
+            assert!(chunk.data.is_empty());
+            continue;
+        }
         assert!(chunk.data.ends_with(b"\n"), "only whole lines");
         text.push_str(std::str::from_utf8(&chunk.data).unwrap());
     }
@@ -107,6 +112,50 @@ async fn following_shows_what_is_appended() {
         .unwrap();
     tokio::fs::write(lab.path("fifo"), "three\n").await.unwrap();
     assert_eq!(until(&mut chunks, "got three\n").await, "got three\n");
+}
+
+#[tokio::test]
+async fn lines_have_times_and_reading_goes_on_where_it_ended() {
+    let lab = Lab::new().await;
+    ran(
+        &lab,
+        "x",
+        "echo 2026-11-21T10:00:00Z one; echo 2026-11-21T10:00:01Z more",
+    )
+    .await;
+    let mut request = LogsRequest {
+        component: "x".into(),
+        follow: true,
+        ..LogsRequest::default()
+    };
+    let mut chunks = lab
+        .client()
+        .logs(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let first = chunks.next().await.unwrap().unwrap();
+    assert_eq!(first.times_unix_us[0], 1_795_255_200_000_000);
+    assert_eq!(first.times_unix_us.len(), 2);
+    let caught_up = chunks.next().await.unwrap().unwrap();
+    assert!(caught_up.caught_up && caught_up.data.is_empty());
+    assert_eq!(caught_up.next_offset, first.data.len() as u64);
+
+    ran(&lab, "x", "echo 2026-11-21T11:00:00Z two").await;
+    request.follow = false;
+    request.offset = Some(caught_up.next_offset);
+    let chunks = lab
+        .client()
+        .logs(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let two = "2026-11-21T11:00:00Z two\n";
+    assert_eq!(all(chunks).await, [("x".into(), two.into())]);
+    request.offset = None;
+    request.since_unix_us = 1_795_258_800_000_000;
+    let chunks = lab.client().logs(request).await.unwrap().into_inner();
+    assert_eq!(all(chunks).await, [("x".into(), two.into())]);
 }
 
 #[tokio::test]

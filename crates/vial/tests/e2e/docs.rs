@@ -41,6 +41,11 @@ fn what_happened() {
 }
 
 #[test]
+fn what_programs_say() {
+    run("logs.md");
+}
+
+#[test]
 fn the_outside_world() {
     let world = World::apart();
     world.connect();

@@ -19,6 +19,7 @@ mod interrupted;
 mod lab;
 mod load_balancer;
 mod logins;
+mod logs;
 mod mirror;
 mod outbound;
 mod ports;
