@@ -27,6 +27,7 @@ mod connect;
 pub mod events;
 mod failure;
 mod images;
+pub mod inside;
 mod keeper;
 mod lock;
 mod operation;

@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Kubectl(commands::kubectl::KubectlArgs),
     /// Show the cluster's registry, or clean it
     Registry(commands::registry::RegistryArgs),
+    /// Gather all that a bug report needs into one archive, without secrets
+    Diagnose(commands::diagnose::DiagnoseArgs),
     /// Check whether this machine has what vial needs
     Doctor(commands::doctor::DoctorArgs),
     /// Bring container images into a cluster, list and remove them
@@ -156,6 +158,7 @@ mod tests {
             "up",
             "exec",
             "logs",
+            "diagnose",
             "netcat",
             "kubeconfig",
             "registry",

@@ -17,6 +17,7 @@ mod cli;
 mod commands;
 mod context;
 mod copy;
+mod diagnose;
 mod doctor;
 mod error;
 mod image;

@@ -115,7 +115,11 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result {
     if status.sandbox_pid.is_none() {
         let what = format!("cluster `{cluster}` does not run, nobody serves its logs");
         return Err(Error::new(Code::Failed, what)
-            .hint(format!("{} starts it", command_line("up", &cluster))));
+            .hint(format!("{} starts it", command_line("up", &cluster)))
+            .hint(format!(
+                "{} gathers the logs that are on its disks",
+                command_line("diagnose", &cluster)
+            )));
     }
     let places = wanted.of(&cluster, &place::all(&context.paths, &status))?;
     let mut shape = Shape::new(args.output, &places);

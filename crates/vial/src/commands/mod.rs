@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod cp;
+pub(crate) mod diagnose;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod events;
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Kubectl(args) => kubectl::run(context, args).await,
         Command::Registry(args) => registry::run(context, args).await,
+        Command::Diagnose(args) => diagnose::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Netcat(args) => netcat::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,

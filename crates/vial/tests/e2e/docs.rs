@@ -46,6 +46,11 @@ fn what_programs_say() {
 }
 
 #[test]
+fn a_bug_report() {
+    run("diagnose.md");
+}
+
+#[test]
 fn the_outside_world() {
     let world = World::apart();
     world.connect();

@@ -9,6 +9,7 @@ mod cluster;
 mod configured;
 mod copies;
 mod crane;
+mod diagnose;
 mod docs;
 mod events;
 mod families;
