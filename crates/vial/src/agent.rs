@@ -102,7 +102,13 @@ pub(crate) fn refused(what: String, status: &Status) -> Error {
         vial_rpc::Code::ResourceExhausted => Code::NoSpace,
         _ => Code::Failed,
     };
-    Error::new(code, format!("{what}: {}", status.message()))
+    let error = Error::new(code, format!("{what}: {}", status.message()));
+    match status.message().contains("No space left on device") {
+        true => error.hint(
+            "free some space there (`vial exec NODE -- df -h` shows which disk is full), then do the same again",
+        ),
+        false => error,
+    }
 }
 
 #[cfg(test)]

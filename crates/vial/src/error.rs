@@ -131,6 +131,12 @@ impl Error {
         }
     }
 
+    /// Says first what could not be done, where the message only says why.
+    pub(crate) fn while_doing(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// Adds a next step.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

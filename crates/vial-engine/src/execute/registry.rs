@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vial_rpc::agent_client::AgentClient;
-use vial_rpc::{ComponentRef, File, WaitReadyRequest, WriteFilesRequest};
+use vial_rpc::{Channel, ComponentRef, File, Status, WaitReadyRequest, WriteFilesRequest};
 use vial_sandbox::Sandbox;
 
 use crate::plan::{REGISTRY, REGISTRY_COLLECT};
@@ -38,20 +38,23 @@ pub async fn collect_garbage(sandbox: &dyn Sandbox, garbage: Garbage) -> Result<
         mode: 0o600,
         ..File::default()
     };
-    let files = vec![file];
-    agent
-        .write_files(WriteFilesRequest { files })
-        .await
-        .map_err(refused())?;
+    let request = WriteFilesRequest { files: vec![file] };
+    if agent.write_files(request.clone()).await.is_err() {
+        // Its disk may be full of half a push; a start removes such.
+        restart(&mut agent).await.map_err(refused())?;
+        agent.write_files(request).await.map_err(refused())?;
+    }
+    restart(&mut agent).await.map_err(refused())
+}
+
+/// Restarts the registry and waits until it serves.
+async fn restart(agent: &mut AgentClient<Channel>) -> std::result::Result<(), Status> {
     let name = REGISTRY.to_owned();
-    agent
-        .restart_component(ComponentRef { name: name.clone() })
-        .await
-        .map_err(refused())?;
+    let component = ComponentRef { name: name.clone() };
+    agent.restart_component(component).await?;
     let timeout_ms = u64::try_from(COLLECTED.as_millis()).unwrap_or(u64::MAX);
     agent
         .wait_ready(WaitReadyRequest { name, timeout_ms })
-        .await
-        .map_err(refused())?;
+        .await?;
     Ok(())
 }

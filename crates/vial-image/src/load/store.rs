@@ -228,17 +228,18 @@ impl ImageWriter {
             .flat_map(|image| &image.layers)
             .map(|layer| layer.chain_id.hex())
             .collect();
+        // Blobs first: on a full disk there is no room to make a directory before.
+        for (path, name) in children(&self.store.root.join("blobs/sha256"))? {
+            if !blobs.contains(name.as_str()) {
+                fs::remove_file(&path).at("remove", &path)?;
+            }
+        }
         for (path, name) in children(&self.store.root.join("layers"))? {
             if !layers.contains(name.as_str()) {
                 // Renamed first: what is at its place is always whole.
                 let aside = self.scratch("swept-")?.keep();
                 fs::rename(&path, aside.join("layer")).at("rename", &path)?;
                 disk::remove_tree(&aside)?;
-            }
-        }
-        for (path, name) in children(&self.store.root.join("blobs/sha256"))? {
-            if !blobs.contains(name.as_str()) {
-                fs::remove_file(&path).at("remove", &path)?;
             }
         }
         Ok(())

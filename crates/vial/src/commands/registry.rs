@@ -13,6 +13,9 @@ use crate::error::{Exit, Result};
 use crate::output::{self, OutputArgs, Report};
 use crate::ui::{Cell, Style, Table, Ui};
 
+/// With less room than that a push of a usual image fails.
+const ROOM: u64 = 100_000_000;
+
 /// Show the cluster's registry, or clean it
 ///
 /// Every cluster has a registry of its own. What is pushed to 127.0.0.1:PORT on the host can be run under that very name
@@ -66,7 +69,9 @@ pub(crate) async fn run(context: &Context, args: RegistryArgs) -> Result {
 async fn show(context: &Context, name: &str, output: OutputArgs) -> Result {
     let client = context.keeper(name).await?;
     let status = context.status(name, &client).await?;
-    let registry = Registry::of(status.registry, used(context, name));
+    let used = used(context, name);
+    let free = free_at(&context.paths.registry_dir(name));
+    let registry = Registry::of(status.registry, used).with_room(free, name);
     output::print(&context.ui, output.output, &registry)?;
     Ok(Exit::OK)
 }
@@ -105,6 +110,12 @@ pub(crate) fn bytes_below(dir: &Path) -> u64 {
         .sum()
 }
 
+/// Bytes that are free where a directory lies; `None` when it is not there.
+fn free_at(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// A cluster's registry, printable.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -133,6 +144,23 @@ impl Registry {
             message,
             used_bytes,
         }
+    }
+}
+
+impl Registry {
+    /// Tells when a push is likely to find no room; whoever pushes is told by the registry only that it failed.
+    fn with_room(mut self, free: Option<u64>, cluster: &str) -> Self {
+        if let Some(free) = free.filter(|free| *free < ROOM) {
+            let message = format!(
+                "only {} free on its disk: `vial registry gc -c {cluster}` removes what no image needs",
+                size(free)
+            );
+            self.message = match self.message.as_str() {
+                "" => message,
+                before => format!("{before}; {message}"),
+            };
+        }
+        self
     }
 }
 
@@ -183,5 +211,21 @@ mod tests {
         127.0.0.1:45672  registry.vial:5000  stopped  12 MB  -
         ");
         assert_eq!(registry.names(), ["127.0.0.1:45672"]);
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_told_with_what_to_do() {
+        let status = || RegistryStatus {
+            host: "127.0.0.1:1".into(),
+            inside: "registry.vial:5000".into(),
+            component: None,
+        };
+        let message = |free| Registry::of(status(), 0).with_room(free, "dev").message;
+        assert_eq!(
+            message(Some(5_000_000)),
+            "only 5 MB free on its disk: `vial registry gc -c dev` removes what no image needs"
+        );
+        assert_eq!(message(Some(ROOM)), "");
+        assert_eq!(message(None), "");
     }
 }

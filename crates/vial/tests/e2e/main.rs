@@ -22,6 +22,7 @@ mod load_balancer;
 mod logins;
 mod logs;
 mod mirror;
+mod no_space;
 mod outbound;
 mod ports;
 mod public_registry;

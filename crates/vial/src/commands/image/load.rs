@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use vial_image::load::{self, ImageName, ImageWriter, LoadedImage, Meter, Source};
+use vial_image::load::{self, ImageName, ImageWriter, LoadError, LoadedImage, Meter, Source};
 use vial_keeper::api::{ClusterStatus, ImageSource, ImagesRequest, NodeImageStatus, Phase};
 use vial_keeper::client::Client;
 
@@ -75,11 +75,22 @@ pub(super) async fn run(context: &Context, args: LoadArgs) -> Result {
 
     let writer = Arc::new(lock(context, cluster).await?);
     let mut progress = context.ui.progress();
-    let mut images = read(&writer, source, tags, &mut progress).await?;
-    for image in &mut images {
-        image.nodes.clone_from(&args.nodes);
-    }
-    let before = writer.commit(&images)?;
+    let read = read(&writer, source, tags, &mut progress).await;
+    let entered = read.and_then(|mut images| {
+        for image in &mut images {
+            image.nodes.clone_from(&args.nodes);
+        }
+        let before = writer.commit(&images)?;
+        Ok((images, before))
+    });
+    let (images, before) = match entered {
+        Ok(entered) => entered,
+        Err(error) => {
+            // A full disk needs the space of what was read; what stays now is removed by the next writer.
+            let _ = writer.sweep();
+            return Err(error);
+        }
+    };
     if status.phase == Phase::Stopped {
         let start = command_line("up", cluster);
         progress.note(&format!(
@@ -129,6 +140,7 @@ async fn read(
     progress: &mut Progress,
 ) -> Result<Vec<LoadedImage>> {
     let meter = Arc::new(Meter::default());
+    let what = format!("cannot load {source}");
     progress.started(READING, &format!("read {source}"), None, progress.now_us());
     let (reader, own) = (Arc::clone(writer), Arc::clone(&meter));
     let mut reading =
@@ -156,7 +168,11 @@ async fn read(
     if read.is_err() {
         progress.end(true);
     }
-    let images = read?;
+    let images = read.map_err(|error| match error {
+        LoadError::Store(_) => Error::from(error).while_doing(&what),
+        // The others name what they are about.
+        error => error.into(),
+    })?;
     progress.finished(READING, progress.now_us());
     Ok(images)
 }
