@@ -228,10 +228,10 @@ pub(crate) fn nearest(version: &str) -> &'static Supported {
 pub(crate) const OTHERS: &[Module] = &[
     Module {
         name: "etcd",
-        files: files!("etcd": "go.mod", "go.sum"),
+        files: files!("etcd": "go.mod", "go.sum", "main.go"),
         upstream: "go.etcd.io/etcd/server/v3",
         programs: &[
-            program("go.etcd.io/etcd/server/v3", "etcd", BIN),
+            program(".", "etcd", BIN),
             program("go.etcd.io/etcd/etcdctl/v3", "etcdctl", BIN),
         ],
         extras: &[],
