@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use futures::future::join_all;
 use vial_sandbox::Maker;
 
 use super::limits;
@@ -24,22 +25,33 @@ pub async fn down(maker: &dyn Maker, paths: &Paths, name: &str, report: &Reporte
         record.save(paths)?;
     }
     let spec = super::sandbox_spec(paths, name);
-    step(report, None, "sandbox", "end the sandbox", async {
+    let dir = paths.cluster_dir(name);
+    let ending = step(report, None, "sandbox", "end the sandbox", async {
         match maker.find(&spec).await? {
             Some(sandbox) => sandbox.end().await,
             None => maker.sweep(&spec).await,
         }
         .map_err(Error::from)
-    })
-    .await?;
+    });
+    let nodes = node_disks(&dir).into_iter().map(|disk| {
+        // What dying processes still write, or an error, is met again below.
+        tokio::task::spawn_blocking(move || remove_tree(&disk).ok())
+    });
+    let (ended, _) = tokio::join!(ending, join_all(nodes));
+    ended?;
     step(report, None, "disks", "remove the disks", async {
-        let dir = paths.cluster_dir(name);
         tokio::task::spawn_blocking(move || remove_cluster(&dir))
             .await
             .unwrap_or(Ok(()))
     })
     .await?;
     limits::restore(paths)
+}
+
+/// The largest part of what is removed: thousands of files a node, which are removed while the sandbox ends.
+fn node_disks(dir: &Path) -> Vec<PathBuf> {
+    let nodes = fs::read_dir(dir.join("nodes")).into_iter().flatten();
+    nodes.flatten().map(|entry| entry.path()).collect()
 }
 
 /// The record goes last: what a cut leaves is known as the rest of a cluster.
