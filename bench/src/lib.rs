@@ -3,9 +3,11 @@
 //! A race measures both sides in one run on one machine and prints their ratio; a figure alone says little, since
 //! machines differ and are busy with other things. Nothing here is a test: nothing fails for being slow.
 
+pub mod disk;
 pub mod forward;
 pub mod kubeadm;
 pub mod machine;
+pub mod oci;
 pub mod processes;
 pub mod report;
 pub mod vial;

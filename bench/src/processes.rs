@@ -13,12 +13,13 @@ pub struct Memory {
     pub pss_kib: u64,
 }
 
-/// All processes whose cgroup path contains `part` (cgroups(7)); pods' cgroups lie below their node's.
+/// All processes whose cgroup path contains `part` and not `without` (cgroups(7)); pods' cgroups lie below their node's.
 #[must_use]
-pub fn memory(part: &str) -> Memory {
+pub fn memory(part: &str, without: &str) -> Memory {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter(|entry| {
-        fs::read_to_string(entry.path().join("cgroup")).is_ok_and(|text| text.contains(part))
+        let cgroups = fs::read_to_string(entry.path().join("cgroup"));
+        cgroups.is_ok_and(|text| text.contains(part) && !text.contains(without))
     });
     pids.fold(Memory::default(), |sum, entry| {
         // One that ends meanwhile holds nothing.

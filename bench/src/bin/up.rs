@@ -6,7 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
 use vial_bench::kubeadm::{self, Kubeadm};
@@ -14,7 +14,7 @@ use vial_bench::machine::Machine;
 use vial_bench::processes::{self, Memory};
 use vial_bench::report::{median, ratio, seconds, table};
 use vial_bench::vial::Vial;
-use vial_bench::{Result, report};
+use vial_bench::{Result, disk, report};
 use vial_engine::paths::Paths;
 
 /// The clusters of the race.
@@ -22,7 +22,7 @@ const OURS: &str = "bench-up";
 const SECOND: &str = "bench-second";
 const THEIRS: &str = "bench-kubeadm";
 
-/// A pod that ends once a name is answered.
+/// A pod that ends once a name is answered, and tells when that was: kubelets look for ended containers once a second.
 const POD: &[&str] = &[
     "run",
     "dns",
@@ -32,7 +32,7 @@ const POD: &[&str] = &[
     "--",
     "sh",
     "-c",
-    "until dig +short +time=1 +tries=1 kubernetes.default.svc.cluster.local | grep .; do sleep 0.02; done",
+    "until dig +short +time=1 +tries=1 kubernetes.default.svc.cluster.local | grep .; do sleep 0.02; done; date +%s.%N",
 ];
 
 /// How it is known that the pod has ended.
@@ -42,6 +42,9 @@ const ENDED: &[&str] = &[
     "pod/dns",
     "--timeout=180s",
 ];
+
+/// What it says.
+const LOG: &[&str] = &["logs", "dns"];
 
 /// Race a cold `vial up` against kubeadm on the same container nodes
 #[derive(Debug, Parser)]
@@ -107,10 +110,17 @@ async fn main() -> Result {
     Ok(())
 }
 
+/// What the pod says about when it had its answer. It has the clock of this machine.
+fn answered(log: &str) -> Result<SystemTime> {
+    let told: f64 = log.lines().last().unwrap_or_default().parse()?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(told)?)
+}
+
 fn race_vial(vial: &Vial, workers: u32) -> Result<Ours> {
     let workers = workers.to_string();
     // What a race left that was cut off; mostly there is nothing, which `down` calls a mistake.
     let _ = vial.run(&["down", OURS]);
+    let begun = SystemTime::now();
     let (_, up) = vial.run(&["up", OURS, "--workers", &workers])?;
     let kubectl = |args: &[&str]| {
         let args: Vec<&str> = ["kubectl", "-c", OURS, "--"]
@@ -120,14 +130,14 @@ fn race_vial(vial: &Vial, workers: u32) -> Result<Ours> {
             .collect();
         vial.run(&args)
     };
-    let started = Instant::now();
     kubectl(POD)?;
     kubectl(ENDED)?;
-    let dns = up + started.elapsed();
+    let (log, _) = kubectl(LOG)?;
+    let dns = answered(&log)?.duration_since(begun)?;
     let sandbox = Paths::from_env().sandbox_name(OURS);
-    let worker = processes::memory(&format!("{sandbox}/w-{workers}.node"));
+    let worker = processes::memory(&format!("{sandbox}/w-{workers}.node"), "/kubepods");
     vial.run(&["up", SECOND, "--workers", &workers])?;
-    let disk = own_bytes(&Paths::from_env().cluster_dir(SECOND))?;
+    let disk = disk::own(&Paths::from_env().cluster_dir(SECOND))?;
     vial.run(&["down", SECOND])?;
     let (_, down) = vial.run(&["down", OURS])?;
     Ok(Ours {
@@ -150,6 +160,7 @@ async fn race_kubeadm(vial: &Vial, kubeadm: &Path, workers: u32) -> Result<Their
     let init = started.elapsed();
     cluster.join().await?;
     let join = started.elapsed() - init;
+    let joined = SystemTime::now();
     // Until the namespace's service account is made, a pod is refused.
     while cluster.kubectl(POD).await.is_err() {
         if started.elapsed() > Duration::from_secs(180) {
@@ -157,32 +168,13 @@ async fn race_kubeadm(vial: &Vial, kubeadm: &Path, workers: u32) -> Result<Their
         }
     }
     cluster.kubectl(ENDED).await?;
-    let dns = started.elapsed() - init - join;
+    let dns = answered(&cluster.kubectl(LOG).await?)?.duration_since(joined)?;
     Ok(Theirs {
         boot,
         init,
         join,
         dns,
     })
-}
-
-/// Bytes on disk of files that only this tree names: what others hard-link costs nothing more.
-fn own_bytes(dir: &Path) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut sum = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        // What a living cluster removes meanwhile costs nothing.
-        let Ok(facts) = entry.metadata() else {
-            continue;
-        };
-        if facts.is_dir() {
-            sum += facts.blocks() * 512 + own_bytes(&entry.path())?;
-        } else if facts.nlink() == 1 {
-            sum += facts.blocks() * 512;
-        }
-    }
-    Ok(sum)
 }
 
 #[expect(clippy::print_stderr, reason = "a race takes minutes and is watched")]
