@@ -10,18 +10,25 @@
 
 mod pods;
 
+use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
+use kube::runtime::wait::await_condition;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
 use crate::{Error, Result, kube_api};
+
+/// How long pods of the system may be on their way: `vial up` does not wait for the second one of the DNS.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// One check's outcome.
 #[derive(Debug, Clone)]
@@ -97,43 +104,54 @@ pub async fn check(
 
 /// Every Deployment and DaemonSet of kube-system.
 async fn system_pods(client: &kube::Client) -> Vec<Outcome> {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), "kube-system");
+    let daemons = Api::<DaemonSet>::namespaced(client.clone(), "kube-system");
+    let deployments = complete(&deployments, |deployment: &Deployment| {
+        let (spec, status) = (deployment.spec.as_ref(), deployment.status.as_ref());
+        let ready = status.and_then(|status| status.ready_replicas);
+        let wanted = spec.and_then(|spec| spec.replicas);
+        (ready.unwrap_or(0), wanted.unwrap_or(1))
+    });
+    let daemons = complete(&daemons, |daemon: &DaemonSet| {
+        let status = daemon.status.as_ref();
+        status.map_or((0, 1), |status| {
+            (status.number_ready, status.desired_number_scheduled)
+        })
+    });
+    let (mut outcomes, daemons) = tokio::join!(deployments, daemons);
+    outcomes.extend(daemons);
+    outcomes
+}
+
+/// Waits a little until as many pods of each object are ready as are wanted; `pods` tells (ready, wanted).
+async fn complete<K>(api: &Api<K>, pods: impl Fn(&K) -> (i32, i32) + Copy) -> Vec<Outcome>
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let begun = Instant::now();
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
-    let daemons: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
-    let params = ListParams::default();
-    let (deployments, daemons) = tokio::join!(deployments.list(&params), daemons.list(&params));
-    let mut seen = Vec::new();
-    for deployment in deployments.into_iter().flatten() {
-        let wanted = deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1);
-        let ready = deployment
-            .status
-            .as_ref()
-            .and_then(|status| status.ready_replicas)
-            .unwrap_or(0);
-        seen.push((deployment.metadata.name.unwrap_or_default(), ready, wanted));
-    }
-    for daemon in daemons.into_iter().flatten() {
-        let status = daemon.status.unwrap_or_default();
-        seen.push((
-            daemon.metadata.name.unwrap_or_default(),
-            status.number_ready,
-            status.desired_number_scheduled,
-        ));
-    }
-    let millis = millis(begun);
-    seen.into_iter()
-        .map(|(object, ready, wanted)| Outcome {
+    let found = api.list(&ListParams::default()).await;
+    let waiting = found.into_iter().flatten().map(|object| async move {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let is_complete = |seen: Option<&K>| {
+            seen.is_some_and(|seen| {
+                let (ready, wanted) = pods(seen);
+                ready >= wanted
+            })
+        };
+        let settled = await_condition(api.clone(), &name, is_complete);
+        let (ready, wanted) = match timeout(SETTLING, settled).await {
+            Ok(Ok(Some(settled))) => pods(&settled),
+            _ => pods(&api.get(&name).await.unwrap_or(object)),
+        };
+        Outcome {
             check: "system-pods",
-            object,
+            object: name,
             passed: ready >= wanted,
             detail: format!("{ready} of {wanted} ready"),
-            millis,
-        })
-        .collect()
+            millis: millis(begun),
+        }
+    });
+    join_all(waiting).await
 }
 
 /// The API's Service address, asked from a node itself.

@@ -2,12 +2,14 @@
 
 mod apply;
 mod nodes;
+mod serving;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use apply::apply;
 pub use nodes::ready;
 pub use nodes::{delete_node, ensure_node, wait_node_ready};
+pub use serving::wait_serving;
 
 use crate::{Error, Result};
 

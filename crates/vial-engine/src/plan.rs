@@ -64,7 +64,9 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// The machine that holds the registry.
     pub registry: ContainerPlan,
-    /// vial's own objects, applied before any kubelet starts.
+    /// What nodes may do before the API server has made its own roles: applied before any kubelet starts.
+    pub rights: &'static str,
+    /// vial's other objects.
     pub bootstrap: String,
 }
 
@@ -84,7 +86,9 @@ pub struct ComponentPlan {
 pub enum Stage {
     /// With its container.
     Boot,
-    /// Once the API holds vial's own objects: earlier it would meet refusals and back off.
+    /// Once the API holds the Node objects and the rights of what runs on them.
+    Registered,
+    /// Once the API is ready and holds vial's own objects: earlier it would meet refusals and back off.
     Joined,
 }
 
@@ -105,6 +109,7 @@ pub fn plan(spec: &ClusterSpec, facts: &Facts) -> Plan {
         leaves,
         nodes,
         registry: registry::container(&context),
+        rights: manifests::NODES,
         bootstrap: manifests::bootstrap(spec, &facts.image.kubernetes),
     }
 }

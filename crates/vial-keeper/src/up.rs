@@ -114,7 +114,6 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     let (prepared, held) = prepare(keeper, spec, &image, birth).await?;
     execute::raise_limits(&keeper.paths, &report)?;
     let (sandbox, prepared) = make(keeper, prepared, &report).await?;
-    execute::connect(&prepared, sandbox.as_ref(), &report).await?;
     if keeper.living().is_none() {
         let own = match own {
             Some(own) => own,
@@ -204,7 +203,7 @@ async fn finish(keeper: &Keeper, planned: Record) -> Result<(), Failure> {
     Ok(record.save(&keeper.paths)?)
 }
 
-/// Makes (or finds) sandbox and disks in a task of its own, which a cancelled `up` does not cut: whoever removes them
+/// Makes (or finds) sandbox, network and disks in a task of its own, which a cancelled `up` does not cut: whoever removes them
 /// must find all of them, and nobody may still be at work on them.
 async fn make(
     keeper: &Arc<Keeper>,
@@ -218,8 +217,8 @@ async fn make(
         let living = keeper.living().map(|living| living.sandbox);
         let (maker, paths) = (keeper.maker.as_ref(), &keeper.paths);
         let sandbox = async {
-            match living {
-                Some(sandbox) => Ok(sandbox),
+            let sandbox = match living {
+                Some(sandbox) => sandbox,
                 None => {
                     let made = step(
                         &report,
@@ -230,9 +229,11 @@ async fn make(
                     );
                     made.await.inspect(|_| {
                         keeper.tell(What::SandboxStarted, "the sandbox was made");
-                    })
+                    })?
                 }
-            }
+            };
+            execute::connect(&prepared, sandbox.as_ref(), &report).await?;
+            Ok(sandbox)
         };
         let disks = step(
             &report,

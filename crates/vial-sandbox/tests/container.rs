@@ -124,6 +124,7 @@ async fn a_container_sees_its_own_world() {
         memory_bytes: 512 << 20,
         cpu_millis: 1500,
         pids: 500,
+        cpu_weight: 0,
     });
     spec.mounts.push(Mount {
         target: "/var/scratch".into(),

@@ -16,7 +16,7 @@ use crate::plan::Stage;
 pub async fn boot(prepared: &Prepared, sandbox: &dyn Sandbox) -> Result<()> {
     let containers = prepared.plan.nodes.iter().flat_map(|node| &node.containers);
     let starting = containers.map(|plan| async move {
-        let mut container = Container::start(sandbox, &prepared.pki, plan).await?;
+        let container = Container::start(sandbox, &prepared.pki, plan).await?;
         container.apply(Stage::Boot).await?;
         let components = plan.components.iter();
         let booted = components.filter(|component| component.stage == Stage::Boot);

@@ -1,10 +1,10 @@
 //! From an empty sandbox (or a half-made, or a living one) to nodes that are Ready.
 //!
 //! ```text
-//! network ─┬─ cp-1.control-plane: etcd → apiserver ─┬─ vial's objects, Node objects ──┬─ joined
-//!          │                                        └─ controller manager, scheduler  │
-//!          ├─ NODE.node: containerd, sshd → loaded images ──────────────── (joined) ──┴─ kubelet, kube-proxy → Ready
-//!          ├─ …                                                             the person's manifests, DNS
+//! network ─┬─ cp-1.control-plane: etcd → apiserver ─┬─ serves: Node objects (registered) → vial's objects ─┬─ joined
+//!          │                                        └─ ready: controller manager, scheduler ──────────────┘
+//!          ├─ NODE.node: containerd, sshd → loaded images → (registered) kubelet, kube-proxy → Ready
+//!          ├─ …                                             (joined) the person's manifests, DNS
 //!          └─ registry
 //! ```
 
@@ -53,7 +53,9 @@ struct Work<'a> {
     prepared: &'a Prepared,
     sandbox: &'a dyn Sandbox,
     report: &'a Reporter,
-    /// Set once the API answers and holds vial's objects.
+    /// Set once the API holds the Node objects and the rights of what runs on nodes.
+    registered: SetOnce<()>,
+    /// Set once the API is ready and holds vial's objects.
     joined: SetOnce<kube::Client>,
 }
 
@@ -75,6 +77,7 @@ pub async fn bring_up(
         prepared,
         sandbox,
         report,
+        registered: SetOnce::new(),
         joined: SetOnce::new(),
     };
     let nodes = try_join_all(prepared.plan.nodes.iter().map(|node| work.node(node)));
@@ -115,7 +118,7 @@ impl Work<'_> {
     async fn control_plane(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
         let name = Some(node.config.name.as_str());
         let start = Container::start(self.sandbox, &self.prepared.pki, plan);
-        let mut container = step(
+        let container = step(
             self.report,
             name,
             "control-plane",
@@ -124,48 +127,44 @@ impl Work<'_> {
         )
         .await?;
         container.apply(Stage::Boot).await?;
-        for component in ["etcd", "kube-apiserver"] {
-            self.ready(node, &container, component).await?;
-        }
-        let joining = step(
-            self.report,
-            name,
-            "objects",
-            "create vial's objects in the API",
-            self.join(),
-        );
+        self.ready(node, &container, "etcd").await?;
         let controllers = async {
+            self.ready(node, &container, "kube-apiserver").await?;
             tokio::try_join!(
                 self.ready(node, &container, "kube-controller-manager"),
                 self.ready(node, &container, "kube-scheduler")
             )
         };
-        tokio::try_join!(joining, controllers)?;
+        let (client, _) = tokio::try_join!(self.objects_of_vial(node), controllers)?;
+        // Set once: there is one first control-plane node.
+        let _ = self.joined.set(client);
         container.apply(Stage::Joined).await?;
         self.ready(node, &container, "local-path-provisioner").await
     }
 
-    /// The client, vial's objects, Node objects; then everybody may go on.
-    async fn join(&self) -> Result<()> {
+    /// Node objects, and vial's own, as soon as the API takes them. Ends with the start of the API server, if that fails.
+    async fn objects_of_vial(&self, control_plane: &NodePlan) -> Result<kube::Client> {
         let plan = &self.prepared.plan;
         let client = kube_api::client(&self.prepared.admin_kubeconfig()?).await?;
-        kube_api::apply(&client, "vial's own objects", &plan.bootstrap).await?;
-        try_join_all(
-            plan.spec
-                .nodes
-                .iter()
-                .map(|node| kube_api::ensure_node(&client, &plan.spec, node)),
-        )
-        .await?;
-        // Set once: there is one first control-plane node.
-        let _ = self.joined.set(client);
-        Ok(())
+        kube_api::wait_serving(&client).await;
+        let creating = async {
+            let nodes = plan.spec.nodes.iter();
+            let nodes = nodes.map(|node| kube_api::ensure_node(&client, &plan.spec, node));
+            let rights = kube_api::apply(&client, "the rights of nodes", plan.rights);
+            tokio::try_join!(try_join_all(nodes), rights)?;
+            let _ = self.registered.set(());
+            kube_api::apply(&client, "vial's own objects", &plan.bootstrap).await
+        };
+        let name = Some(control_plane.config.name.as_str());
+        let text = "create vial's objects in the API";
+        step(self.report, name, "objects", text, creating).await?;
+        Ok(client)
     }
 
     async fn worker(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
         let name = Some(node.config.name.as_str());
         let start = Container::start(self.sandbox, &self.prepared.pki, plan);
-        let mut container = step(
+        let container = step(
             self.report,
             name,
             "container",
@@ -179,12 +178,13 @@ impl Work<'_> {
             self.ready(node, &container, "sshd")
         )?;
         self.loaded_images(node).await;
-        let client = self.joined.wait().await;
-        container.apply(Stage::Joined).await?;
+        self.registered.wait().await;
+        container.apply(Stage::Registered).await?;
         tokio::try_join!(
             self.ready(node, &container, "kubelet"),
             self.ready(node, &container, "kube-proxy")
         )?;
+        let client = self.joined.wait().await;
         if self.prepared.plan.spec.network.cni == Cni::None {
             return Ok(());
         }
@@ -235,7 +235,7 @@ impl Work<'_> {
     async fn registry(&self) -> Result<()> {
         step(self.report, None, REGISTRY, "start the registry", async {
             let (pki, plan) = (&self.prepared.pki, &self.prepared.plan.registry);
-            let mut container = Container::start(self.sandbox, pki, plan).await?;
+            let container = Container::start(self.sandbox, pki, plan).await?;
             container.apply(Stage::Boot).await?;
             container.ready(REGISTRY).await
         })
@@ -269,19 +269,11 @@ impl Work<'_> {
         }
         let client = self.joined.wait().await;
         let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
+        // One of two: names are answered from here on, and the other is a second behind at most.
         let available = |deployment: Option<&Deployment>| {
-            deployment.is_some_and(|deployment| {
-                let wanted = deployment
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.replicas)
-                    .unwrap_or(1);
-                let status = deployment.status.as_ref();
-                status
-                    .and_then(|status| status.available_replicas)
-                    .unwrap_or(0)
-                    >= wanted
-            })
+            let status = deployment.and_then(|deployment| deployment.status.as_ref());
+            let pods = status.and_then(|status| status.available_replicas);
+            pods.unwrap_or(0) > 0
         };
         let waiting = async {
             match tokio::time::timeout(NODE_READY, await_condition(api, "coredns", available)).await

@@ -48,7 +48,7 @@ impl<'a> Container<'a> {
     }
 
     /// Starts (or replaces, where the plan changed) the components of a stage; does not wait for them.
-    pub(super) async fn apply(&mut self, stage: Stage) -> Result<()> {
+    pub(super) async fn apply(&self, stage: Stage) -> Result<()> {
         for component in self
             .plan
             .components
@@ -58,6 +58,7 @@ impl<'a> Container<'a> {
             let spec = self.complete(component);
             let what = format!("cannot start {} in {}", spec.name, self.plan.spec.name);
             self.agent
+                .clone()
                 .apply_component(spec)
                 .await
                 .map_err(Error::rpc(what))?;

@@ -39,10 +39,15 @@ pub async fn ensure_node(
                 })?;
             match api.create(&PostParams::default(), &object).await {
                 Err(kube::Error::Api(status)) if status.code == 409 => {
-                    Box::pin(ensure_node(client, spec, node)).await
+                    return Box::pin(ensure_node(client, spec, node)).await;
                 }
-                other => other.map(|_| ()).map_err(Error::kube(operation)),
-            }
+                created => created.map_err(Error::kube(&operation))?,
+            };
+            let addresses = Patch::Merge(addresses(spec, node));
+            api.patch_status(&node.name, &PatchParams::default(), &addresses)
+                .await
+                .map(|_| ())
+                .map_err(Error::kube(operation))
         }
         Some(existing) => match patch(&existing, spec, node) {
             Some(patch) => {
@@ -84,6 +89,18 @@ fn new_node(spec: &ClusterSpec, node: &NodeConfig) -> Value {
         },
         "spec": {"podCIDR": cidrs.first(), "podCIDRs": cidrs, "taints": node.taints},
     })
+}
+
+/// The addresses that the kubelet will report (a merge patch of the status): kube-proxy, which asks for them once a
+/// second, finds them at its first question.
+fn addresses(spec: &ClusterSpec, node: &NodeConfig) -> Value {
+    let addresses = node.addresses(spec.network.ip_family);
+    let mut addresses: Vec<_> = addresses
+        .iter()
+        .map(|address| json!({"type": "InternalIP", "address": address}))
+        .collect();
+    addresses.push(json!({"type": "Hostname", "address": node.name}));
+    json!({"status": {"addresses": addresses}})
 }
 
 /// What has to change on an existing Node (a merge patch, RFC 7386), or `None`.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! NODE.control-plane   etcd → kube-apiserver → kube-controller-manager, kube-scheduler, local-path-provisioner
-//! NODE.node            containerd, sshd      → (the API holds vial's objects) → kubelet, kube-proxy
+//! NODE.node            containerd, sshd      → (the API holds Nodes) kubelet, kube-proxy
 //! ```
 
 mod containerd;

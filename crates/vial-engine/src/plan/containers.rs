@@ -36,6 +36,9 @@ pub struct ContainerPlan {
 /// Where a command finds programs in every container.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The control plane's share of busy CPUs beside each node's 100: nodes wait for it, not it for them.
+const CONTROL_PLANE_WEIGHT: u64 = 800;
+
 /// Plans the containers of a node and names the certificates they need.
 pub(super) fn node(
     context: &Context<'_>,
@@ -80,6 +83,10 @@ fn control_plane_container(
         format!("{disk}/root"),
         mounts,
     );
+    plan.spec.limits = Some(CgroupLimits {
+        cpu_weight: CONTROL_PLANE_WEIGHT,
+        ..CgroupLimits::default()
+    });
     component::control_plane(context, node, &mut plan, leaves);
     plan
 }

@@ -12,7 +12,10 @@ use super::network::gateways;
 /// The image that the node image holds.
 const COREDNS_IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.14.7";
 
-/// All of them as one YAML stream, applied before any kubelet starts.
+/// What kubelets and kube-proxies need of the API: the former are authorized as nodes.
+pub(super) const NODES: &str = include_str!("manifests/nodes.yaml");
+
+/// All the others as one YAML stream.
 pub(super) fn bootstrap(spec: &ClusterSpec, kubernetes: &str) -> String {
     let replicas = if spec.nodes.len() > 1 { 2 } else { 1 };
     let services: Vec<_> = spec

@@ -73,6 +73,7 @@ impl LaunchSpec {
                 memory_bytes: limits.memory_bytes,
                 cpu_millis: limits.cpu_millis,
                 pids: limits.pids,
+                cpu_weight: limits.cpu_weight,
             },
         })
     }

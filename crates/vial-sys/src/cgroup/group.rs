@@ -21,6 +21,8 @@ pub struct Limits {
     pub cpu_millis: u64,
     /// Processes and threads.
     pub pids: u64,
+    /// Share of busy CPUs beside its siblings, from 1 to 10000; 0 is the kernel's default, 100 (cgroup-v2.rst).
+    pub cpu_weight: u64,
 }
 
 /// A group by its path below the root of every hierarchy: `vial/NAME`.
@@ -175,6 +177,12 @@ fn planned(kind: &Kind, limits: Limits) -> Vec<(&'static str, String)> {
         files.push(("cpu.cfs_period_us", PERIOD.to_string()));
         files.push(("cpu.cfs_quota_us", quota.to_string()));
     }
+    if limits.cpu_weight > 0 && *kind == Kind::V2 {
+        files.push(("cpu.weight", limits.cpu_weight.to_string()));
+    } else if limits.cpu_weight > 0 {
+        // 1024 is what 100 is there (sched-design-CFS.rst).
+        files.push(("cpu.shares", (limits.cpu_weight * 1024 / 100).to_string()));
+    }
     if limits.pids > 0 {
         files.push(("pids.max", limits.pids.to_string()));
     }
@@ -258,6 +266,7 @@ mod tests {
         memory_bytes: 1 << 30,
         cpu_millis: 1500,
         pids: 0,
+        cpu_weight: 400,
     };
 
     #[test]
@@ -266,7 +275,8 @@ mod tests {
             planned(&Kind::V2, LIMITS),
             [
                 ("memory.max", "1073741824".to_owned()),
-                ("cpu.max", "150000 100000".to_owned())
+                ("cpu.max", "150000 100000".to_owned()),
+                ("cpu.weight", "400".to_owned()),
             ]
         );
         assert_eq!(
@@ -275,6 +285,7 @@ mod tests {
                 ("memory.limit_in_bytes", "1073741824".to_owned()),
                 ("cpu.cfs_period_us", "100000".to_owned()),
                 ("cpu.cfs_quota_us", "150000".to_owned()),
+                ("cpu.shares", "4096".to_owned()),
             ]
         );
         assert!(planned(&Kind::V2, Limits::default()).is_empty());

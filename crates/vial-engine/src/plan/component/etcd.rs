@@ -37,6 +37,9 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         .set("initial-advertise-peer-urls", "https://127.0.0.1:2380")
         .set("initial-cluster", format!("{name}=https://127.0.0.1:2380"))
         .set("listen-metrics-urls", "http://127.0.0.1:2381")
+        // A member without peers elects itself after up to one election timeout; by default that is a second.
+        .set("heartbeat-interval", "10")
+        .set("election-timeout", "100")
         .set("cert-file", &cert)
         .set("key-file", &key)
         .set("client-cert-auth", "true")

@@ -23,7 +23,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         reads: vec![config, conf],
         ready: Some(http("http://127.0.0.1:10256/livez")),
         after: &[],
-        stage: Stage::Joined,
+        stage: Stage::Registered,
     });
 }
 

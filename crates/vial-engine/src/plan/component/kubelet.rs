@@ -48,7 +48,7 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         reads: vec![config, conf, cert, key, format!("{PKI}/ca.crt")],
         ready: Some(http("http://127.0.0.1:10248/healthz")),
         after: &["containerd"],
-        stage: Stage::Joined,
+        stage: Stage::Registered,
     });
 }
 
