@@ -47,6 +47,7 @@ pub(super) static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
             r"\bAIza[\w-]{30,}",
             r"\bsk-[\w-]{20,}",
             r"\bhv[sbr]\.[\w-]{20,}",
+            r"\bAGE-SECRET-KEY-[0-9A-Z]{20,}",
             r#"\$(?:1|2[abxy]?|5|6|7|y|gy|apr1|argon2\w*)\$[^\s:"']{8,}"#,
         ]
         .join("|"),
@@ -63,7 +64,7 @@ pub(super) static AUTHORIZATION: LazyLock<Regex> = LazyLock::new(|| {
 /// A value beside its name, as flags, configurations, JSON (also quoted once more) and environments write them: before,
 /// and the value.
 pub(super) static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let name = r"(?:passwor[dt]|passwd|passphrase|pwd|secret|token|api[_.-]?key|(?:access|private|secret|encryption|signing|master|auth|license)[_.-]?key|credentials?|cookie|signature)s?";
+    let name = NAME;
     let loud = r"[A-Z0-9_]*(?:PASS|PWD|TOKEN|SECRET|KEY|CRED|AUTH|COOKIE|DSN)[A-Z0-9_]*";
     let value = r#"(?P<value>\\"(?:[^"\\])*\\"|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&}\])"']+)"#;
     let sign = r#"\\?["']?[ \t]*(?::=|=>|[:=])[ \t]*"#;
@@ -73,13 +74,36 @@ pub(super) static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// Under these names secrets are kept.
+const NAME: &str = r"(?:passwor[dt]|passwd|passphrase|pass|pwd|secret|token|api[_.-]?key|(?:access|account|shared|private|secret|encryption|signing|master|auth|license)[_.-]?key|key[_-]?data|credentials?|cookie|signature|\b_?auth)s?";
+
+/// A variable and its value, as manifests have them, on one line or two: before, and the value.
+pub(super) static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+    let quote = r#"\\?["']?"#;
+    let loud = r"[\w.-]*(?:pass|pwd|token|secret|key|cred|auth|cookie|dsn)[\w.-]*";
+    regex(&format!(
+        r#"(?P<before>(?i:\bname{quote}\s*:\s*{quote}{loud}{quote}\s*,?\s*{quote}value{quote}\s*:[ \t]*))(?P<value>\\"(?:[^"\\])*\\"|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&}}\])"']+)"#
+    ))
+});
+
+/// A user and a password, as curl takes them and as netrc(5) has them: before, and the value.
+pub(super) static LOGIN: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r#"(?P<before>(?:(?:^|\s)-u|--(?:proxy-)?user)[ \t=]+["']?[^\s:"']+:|\blogin\s+\S+\s+password\s+)(?P<value>[^\s"']+)"#,
+    )
+});
+
+/// A name, before a text of several lines (YAML's block scalars): how far in it stands.
+pub(super) static BLOCK: LazyLock<Regex> = LazyLock::new(|| {
+    regex(&format!(
+        r#"^(?P<indent>[ \t]*(?:- +)*)["']?(?i:[\w./-]*{NAME})["']?[ \t]*:[ \t]*[|>][0-9+-]*[ \t]*$"#
+    ))
+});
+
 /// What may be base64, of either alphabet, and long enough to hold a key.
 pub(super) static BASE64: LazyLock<Regex> =
     LazyLock::new(|| regex(r"[A-Za-z0-9+/]{32,}={0,2}|[A-Za-z0-9_-]{32,}={0,2}"));
 
 /// A name under which secrets are kept, of a field or a variable.
-pub(super) static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i)(?:passwor[dt]|passwd|passphrase|pwd|secret|token|api[_.-]?key|(?:access|private|secret|encryption|signing|master|auth|license)[_.-]?key|key[_-]?data|credentials?|cookie|dockerconfigjson|htpasswd)s?$",
-    )
-});
+pub(super) static SECRET_NAME: LazyLock<Regex> =
+    LazyLock::new(|| regex(&format!("(?i)(?:{NAME}|dockerconfigjson|htpasswd)$")));

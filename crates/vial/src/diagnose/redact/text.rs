@@ -9,7 +9,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use regex::Captures;
 
 use super::patterns::{
-    AUTHORIZATION, BASE64, CERTIFICATE, KEY, KEY_END, NAMED, SECRET_NAME, TOKEN, URL,
+    AUTHORIZATION, BASE64, BLOCK, CERTIFICATE, KEY, KEY_END, LOGIN, NAMED, SECRET_NAME, TOKEN, URL,
+    VARIABLE,
 };
 use super::{MARK, Redactor};
 
@@ -41,7 +42,10 @@ impl Redactor {
         step(&mut text, |text| {
             URL.replace_all(text, |found: &Captures<'_>| url(text, found))
         });
-        step(&mut text, |text| NAMED.replace_all(text, named));
+        step(&mut text, blocks);
+        for pattern in [&VARIABLE, &LOGIN, &NAMED] {
+            step(&mut text, |text| pattern.replace_all(text, named));
+        }
         step(&mut text, |text| {
             BASE64.replace_all(text, |found: &Captures<'_>| self.encoded(&found[0], depth))
         });
@@ -71,14 +75,20 @@ impl Redactor {
 
     /// A command's words. A flag may have its value in the next one.
     pub(crate) fn words(&self, words: &[String]) -> Vec<String> {
-        let mut secret = false;
-        let shown = words.iter().map(|word| {
-            let flag = word.starts_with('-') && !word.contains('=') && SECRET_NAME.is_match(word);
-            match std::mem::replace(&mut secret, flag) && !harmless(word) {
+        let flags = std::iter::once("").chain(words.iter().map(String::as_str));
+        let secret = |flag: &str, word: &str| match flag {
+            "-u" | "--user" | "--proxy-user" => word.contains(':'),
+            _ => {
+                let is_flag = flag.starts_with('-') && !flag.contains('=');
+                is_flag && SECRET_NAME.is_match(flag) && !harmless(word)
+            }
+        };
+        let shown = flags
+            .zip(words)
+            .map(|(flag, word)| match secret(flag, word) {
                 true => MARK.to_owned(),
                 false => self.text(word),
-            }
-        });
+            });
         shown.collect()
     }
 }
@@ -107,6 +117,33 @@ fn url(text: &str, found: &Captures<'_>) -> String {
         true => found[0].to_owned(),
         false => format!("{}{MARK}@", &found[1]),
     }
+}
+
+/// The lines of a text that stands below its name go: those that are further in.
+fn blocks(text: &str) -> Cow<'_, str> {
+    if !text.contains(['|', '>']) {
+        return text.into();
+    }
+    let depth = |line: &str| line.len() - line.trim_start_matches([' ', '\t', '-']).len();
+    let mut left = String::with_capacity(text.len());
+    // How far in the name stands, while its lines are passed over.
+    let mut within = None;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_end();
+        let blank = content.is_empty();
+        if within.is_some_and(|indent| blank || depth(content) > indent) {
+            continue;
+        }
+        within = BLOCK.captures(content).map(|found| found["indent"].len());
+        match within {
+            Some(_) => {
+                left += content.trim_end_matches(|end: char| end != ':');
+                left += &format!(" {MARK}\n");
+            }
+            None => left += line,
+        }
+    }
+    left.into()
 }
 
 fn named(found: &Captures<'_>) -> String {
@@ -176,6 +213,37 @@ mod tests {
             ("root:$6$salt$hashhashhash:1", "root:[removed]:1"),
             ("key AKIAIOSFODNN7EXAMPLE", "key [removed]"),
             ("?access_token=swordfish&x=1", "?access_token=[removed]&x=1"),
+            (
+                "curl -u ann:swordfish http://x",
+                "curl -u ann:[removed] http://x",
+            ),
+            (
+                "login ann password swordfish",
+                "login ann password [removed]",
+            ),
+            ("db_pass: swordfish", "db_pass: [removed]"),
+            ("{\"auth\":\"YW5uOnB3\"}", "{\"auth\":[removed]}"),
+            ("AccountKey=c3dvcmRmaXNo;x", "AccountKey=[removed];x"),
+            (
+                "- name: API_TOKEN\n  value: swordfish\n- name: A\n  value: b",
+                "- name: API_TOKEN\n  value: [removed]\n- name: A\n  value: b",
+            ),
+            (
+                "{name: DB_PASS, value: 'sword fish'}",
+                "{name: DB_PASS, value: [removed]}",
+            ),
+            (
+                "{\"name\":\"X_KEY\",\"value\":\"swordfish\"}",
+                "{\"name\":\"X_KEY\",\"value\":[removed]}",
+            ),
+            (
+                "a: 1\npassword: |\n  sword\n\n  fish\nb: |\n  stays\n",
+                "a: 1\npassword: [removed]\nb: |\n  stays\n",
+            ),
+            (
+                "x:\n- token: >-\n    swordfish\n  other: stays\n",
+                "x:\n- token: [removed]\n  other: stays\n",
+            ),
             ("a eyJhbGciOi.eyJpc3Mi.c2ln b", "a [removed] b"),
         ] {
             assert_eq!(shown(text), expected);
@@ -188,6 +256,10 @@ mod tests {
             "FLAG: --tls-private-key-file=\"/etc/kubernetes/pki/apiserver.key\"",
             "secretName: web-tls",
             "automountServiceAccountToken: true",
+            "- name: kube-api-access-hvgfg\n  projected:",
+            "useradd --user ann; id -u ann",
+            "a > b: |\n  stays",
+            "--anonymous-auth=false --client-cert-auth=true",
             "\"Caches are synced\" controller=\"bootstrap-token\"",
             "image@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "docker-pullable://agnhost@sha256:0123456789abcdef0123456789abcdef",
@@ -245,6 +317,8 @@ mod tests {
             "A=b",
         ];
         let words = words.map(ToOwned::to_owned);
+        let login = ["curl", "-u", "ann:swordfish"].map(ToOwned::to_owned);
+        assert_eq!(Redactor::default().words(&login)[2], MARK);
         let shown = Redactor::default().words(&words);
         assert_eq!(
             shown.join(" "),
