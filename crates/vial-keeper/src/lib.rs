@@ -8,6 +8,8 @@
 //!                                                   ├ ports       forwarded ports, for the cluster's life
 //!                                                   ├ watch       the sandbox's end, containers' ends
 //!                                                   └ events      what happened, on disk
+//!          ├ events::Reader   the story, read past the keeper
+//!          └ inside           the API of a living cluster, read past the keeper
 //! ```
 //!
 //! # States

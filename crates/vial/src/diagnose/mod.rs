@@ -11,13 +11,14 @@ mod archive;
 mod gather;
 mod index;
 mod redact;
+mod writing;
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::mpsc;
 use vial_engine::record::Record;
 
 pub(crate) use archive::Target;
@@ -25,11 +26,10 @@ pub(crate) use index::Summary;
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::ui::Progress;
 use archive::Archive;
-use gather::{Tray, Wrote};
-use index::Index;
+use gather::Tray;
 use redact::{Known, Redactor};
+use writing::Writing;
 
 /// What looking at a machine may take.
 const HOST: Duration = Duration::from_secs(30);
@@ -59,6 +59,16 @@ struct Clues {
     pods: Option<HashSet<String>>,
 }
 
+/// A gatherer at work.
+struct Job<'a> {
+    /// For people: `ask w-1`.
+    title: String,
+    /// Where in the archive its pieces lie.
+    place: &'static str,
+    limit: Duration,
+    gathered: BoxFuture<'a, ()>,
+}
+
 /// Gathers, and writes the archive.
 ///
 /// # Errors
@@ -69,70 +79,32 @@ pub(crate) async fn write(context: &Context, subject: &Subject, target: Target) 
     let (tray, mut pieces) = Tray::new();
     let name = subject.cluster.as_deref();
     let record = name.and_then(|name| Record::load(&context.paths, name).ok().flatten());
+    let record = record.as_ref();
 
     // First what says what is secret.
     let mut clues = Clues::default();
     if let Some(name) = name {
-        gather::disk::secrets(&context.paths, name, record.as_ref(), &mut clues.known);
-        let api = gather::kubernetes::gather(context, record.as_ref(), &tray, &mut clues);
-        run(&mut progress, "ask the API", "kubernetes/", API, &tray, api).await;
-    }
-    let mut writing = Writing {
-        redactor: Redactor::knowing(&clues.known),
-        archive,
-        index: Index::default(),
-    };
-
-    type Job<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-    let mut jobs: Vec<(String, &str, Duration, Job<'_>)> = Vec::new();
-    let job = |title: &str| title.to_owned();
-    jobs.push((
-        job("look at the machine"),
-        "host/",
-        HOST,
-        Box::pin(gather::host::gather(context, &tray)),
-    ));
-    if let Some(name) = name {
-        let pods = clues.pods.take();
-        jobs.push((
-            job("ask the keeper"),
-            "cluster/",
-            KEEPER,
-            Box::pin(gather::keeper::gather(context, name, &tray)),
-        ));
-        jobs.push((
-            job("read records and logs"),
-            "logs/",
-            DISK,
-            Box::pin(gather::disk::gather(
-                context,
-                name,
-                record.as_ref(),
-                pods,
-                &tray,
-            )),
-        ));
-        for node in record.iter().flat_map(|record| &record.spec.nodes) {
-            let gathered = gather::nodes::gather(context, name, node, &tray);
-            jobs.push((
-                job(&format!("ask {}", node.name)),
-                "nodes/",
-                NODE,
-                Box::pin(gathered),
-            ));
+        gather::disk::secrets(&context.paths, name, record, &mut clues.known);
+        let title = "ask the API";
+        progress.started(title, title, None, progress.now_us());
+        let gathered = gather::kubernetes::gather(context, record, &tray, &mut clues);
+        if tokio::time::timeout(API, gathered).await.is_err() {
+            tray.late("kubernetes/", title, API);
         }
+        progress.finished(title, progress.now_us());
     }
+    let mut writing = Writing::new(archive, Redactor::knowing(&clues.known));
+
     let mut running = FuturesUnordered::new();
-    for (title, place, limit, gathered) in jobs {
-        let id = title.clone();
-        progress.started(&id, &title, None, progress.now_us());
+    for job in jobs(context, name, record, clues.pods, &tray) {
+        progress.started(&job.title, &job.title, None, progress.now_us());
         let tray = &tray;
         running.push(async move {
-            let done = tokio::time::timeout(limit, gathered).await;
+            let done = tokio::time::timeout(job.limit, job.gathered).await;
             if done.is_err() {
-                tray.late(place, &title, limit);
+                tray.late(job.place, &job.title, job.limit);
             }
-            id
+            job.title
         });
     }
     loop {
@@ -140,7 +112,7 @@ pub(crate) async fn write(context: &Context, subject: &Subject, target: Target) 
             biased;
             Some(piece) = pieces.recv() => writing.add(piece)?,
             ended = running.next() => match ended {
-                Some(id) => progress.finished(&id, progress.now_us()),
+                Some(title) => progress.finished(&title, progress.now_us()),
                 None => break,
             },
         }
@@ -152,69 +124,30 @@ pub(crate) async fn write(context: &Context, subject: &Subject, target: Target) 
     writing.end(subject)
 }
 
-/// One gatherer by itself.
-async fn run(
-    progress: &mut Progress,
-    title: &str,
-    place: &str,
-    limit: Duration,
-    tray: &Tray,
-    gathered: impl Future<Output = ()>,
-) {
-    progress.started(title, title, None, progress.now_us());
-    if tokio::time::timeout(limit, gathered).await.is_err() {
-        tray.late(place, title, limit);
+/// All gatherers that wait for nothing.
+fn jobs<'a>(
+    context: &'a Context,
+    cluster: Option<&'a str>,
+    record: Option<&'a Record>,
+    pods: Option<HashSet<String>>,
+    tray: &'a Tray,
+) -> Vec<Job<'a>> {
+    let job = |title: String, place, limit, gathered| Job {
+        title,
+        place,
+        limit,
+        gathered,
+    };
+    let host = gather::host::gather(context, tray).boxed();
+    let mut jobs = vec![job("look at the machine".to_owned(), "host/", HOST, host)];
+    let Some(name) = cluster else { return jobs };
+    let keeper = gather::keeper::gather(context, name, tray).boxed();
+    jobs.push(job("ask the keeper".to_owned(), "cluster/", KEEPER, keeper));
+    let disk = gather::disk::gather(context, name, record, pods, tray).boxed();
+    jobs.push(job("read records and logs".to_owned(), "logs/", DISK, disk));
+    for node in record.into_iter().flat_map(|record| &record.spec.nodes) {
+        let gathered = gather::nodes::gather(context, name, node, tray).boxed();
+        jobs.push(job(format!("ask {}", node.name), "nodes/", NODE, gathered));
     }
-    progress.finished(title, progress.now_us());
+    jobs
 }
-
-/// The archive as it grows.
-struct Writing {
-    redactor: Redactor,
-    archive: Archive,
-    index: Index,
-}
-
-impl Writing {
-    fn add(&mut self, piece: gather::Piece) -> Result<()> {
-        // Names are others' words, too.
-        let path = self.redactor.text(&piece.path);
-        let what = self.redactor.text(&piece.what);
-        let text = match piece.wrote {
-            Wrote::Text(text) => text,
-            Wrote::Json(mut value) => {
-                self.redactor.object(&mut value);
-                crate::output::json(&value)?
-            }
-            Wrote::Yaml(mut value) => {
-                self.redactor.object(&mut value);
-                crate::output::yaml(&value)?
-            }
-            Wrote::Specification(mut value) => {
-                if let Some(spec) = value.pointer_mut("/spec") {
-                    self.redactor.specification(spec);
-                }
-                self.redactor.object(&mut value);
-                crate::output::json(&value)?
-            }
-            Wrote::Nothing(why) => {
-                let why = self.redactor.text(&why);
-                self.index.failed(path, what, why);
-                return Ok(());
-            }
-        };
-        let text = self.redactor.text(&text);
-        self.archive.add(&path, text.as_bytes())?;
-        self.index.added(path, what, text.len());
-        Ok(())
-    }
-
-    fn end(mut self, subject: &Subject) -> Result<Summary> {
-        let readme = self.index.readme(subject);
-        self.archive.add("README.txt", readme.as_bytes())?;
-        let bytes = self.archive.end()?;
-        Ok(self.index.summary(bytes))
-    }
-}
-
-type Pieces = mpsc::UnboundedReceiver<gather::Piece>;

@@ -233,6 +233,8 @@ fn an_archive_comes_from_what_is_stuck_stopped_or_damaged() {
     let lab = Lab::new(&["ill"]);
     let file = lab.file("vial.yaml", FILE);
     lab.vial(["up", "ill", "-f", &file]).ok();
+    lab.apply("ill", LOUD);
+    await_failure(&lab, "ill");
     let unknown = lab.vial(["diagnose", "il"]);
     assert_eq!(unknown.code, 3, "{unknown:?}");
     assert!(unknown.stderr.contains("did you mean ill"), "{unknown:?}");
@@ -274,7 +276,7 @@ fn an_archive_comes_from_what_is_stuck_stopped_or_damaged() {
         &["nodes/w-1/: what is to be seen on the node\n    its agent does not answer"],
     );
 
-    // All of it is gone but the disks.
+    // All of it is gone but the disks. What a pod says is left out where nobody knows which words are secret.
     signal(keeper, Signal::KILL);
     let pid = fs::read(lab.run_dir().join("ill/init.pid")).expect("a pid file");
     let pid: Value = serde_json::from_slice(&pid).expect("JSON");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use vial_engine::paths::Paths;
 use vial_image::Store;
 
 use super::Tray;
@@ -68,12 +69,11 @@ pub(in crate::diagnose) async fn gather(context: &Context, tray: &Tray) {
             "space where vial keeps things",
             Ok::<_, Error>(space),
         );
-        let images = Store::open(&paths.home).and_then(|store| store.list());
-        let images = images.map(|images| {
-            let line = |image| format!("{image:#?}\n");
-            images.iter().map(line).collect::<String>()
-        });
-        tray.text("host/node-images.txt", "the node images", images);
+        tray.text(
+            "host/node-images.txt",
+            "the node images",
+            node_images(&paths),
+        );
         let clusters = vial_engine::record::names(&paths).map(|names| names.join("\n") + "\n");
         tray.text("host/clusters.txt", "names of all clusters", clusters);
         tray.text(
@@ -84,6 +84,15 @@ pub(in crate::diagnose) async fn gather(context: &Context, tray: &Tray) {
     });
     // A panic is told by the runtime.
     let _ = looked.await;
+}
+
+/// A store that is not there is not made.
+fn node_images(paths: &Paths) -> Result<String, vial_image::Error> {
+    if !paths.images_dir().is_dir() {
+        return Ok("(none)\n".to_owned());
+    }
+    let images = Store::open(&paths.home)?.list()?;
+    Ok(images.iter().map(|image| format!("{image:#?}\n")).collect())
 }
 
 fn version() -> String {

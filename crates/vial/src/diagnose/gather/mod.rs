@@ -45,7 +45,7 @@ pub(super) enum Wrote {
 pub(super) struct Tray(mpsc::UnboundedSender<Piece>);
 
 impl Tray {
-    pub(super) fn new() -> (Self, super::Pieces) {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Piece>) {
         let (sender, pieces) = mpsc::unbounded_channel();
         (Self(sender), pieces)
     }
