@@ -94,6 +94,8 @@ fn make(dir: &Path, layers: usize) -> Result<PathBuf> {
                 let mut header = tar::Header::new_gnu();
                 header.set_size(FILE.try_into()?);
                 header.set_mode(0o644);
+                header.set_uid(0);
+                header.set_gid(0);
                 let content = random.bytes(FILE);
                 tar.append_data(&mut header, format!("data/{number}/{file}"), &content[..])?;
             }

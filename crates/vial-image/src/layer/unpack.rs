@@ -375,11 +375,15 @@ impl Unpacking<'_> {
         let header = entry.header();
         let bad = |error: io::Error| self.bad(format!("`{shown}`: {}", chain(&error)));
         let id = |id: u64| u32::try_from(id).unwrap_or(0);
+        let fields = header.as_old();
+        let mode = blank_is_zero(&fields.mode, header.mode().map(u64::from)).map_err(bad)?;
+        let uid = blank_is_zero(&fields.uid, header.uid()).map_err(bad)?;
+        let gid = blank_is_zero(&fields.gid, header.gid()).map_err(bad)?;
         let mtime = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
         Ok(Attributes {
-            mode: Mode::from_raw_mode(header.mode().map_err(bad)? & 0o7777),
-            uid: id(header.uid().map_err(bad)?),
-            gid: id(header.gid().map_err(bad)?),
+            mode: Mode::from_raw_mode(id(mode) & 0o7777),
+            uid: id(uid),
+            gid: id(gid),
             times: Timestamps {
                 last_access: Timespec {
                     tv_sec: 0,
@@ -453,6 +457,14 @@ fn clean(path: &Path) -> Option<PathBuf> {
         }
     }
     Some(name)
+}
+
+/// A number that was left blank is zero, as GNU tar and Go read it (ustar: numbers end with NUL or space).
+fn blank_is_zero(field: &[u8], number: io::Result<u64>) -> io::Result<u64> {
+    match field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        true => Ok(0),
+        false => number,
+    }
 }
 
 #[cfg(test)]
@@ -585,6 +597,25 @@ mod tests {
         bytes.extend(raw("link2/fifo", EntryType::Fifo, None));
         assert!(unpack("evil", &bytes[..], &target).is_err());
         assert!(!dir.path().join("fifo").exists());
+    }
+
+    #[test]
+    fn an_owner_that_was_left_blank_is_root_and_one_that_is_no_number_is_refused() {
+        let owned = |owner: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_path("f").unwrap();
+            header.set_mode(0o644);
+            header.set_size(0);
+            header.as_old_mut().uid[..owner.len()].copy_from_slice(owner);
+            header.set_cksum();
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append(&header, std::io::empty()).unwrap();
+            builder.into_inner().unwrap()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        unpack("blank", &owned(b"")[..], dir.path()).unwrap();
+        assert!(dir.path().join("f").exists());
+        assert!(unpack("word", &owned(b"root")[..], dir.path()).is_err());
     }
 
     #[test]
