@@ -259,7 +259,13 @@ impl Kubeadm {
 /// When something stays.
 pub async fn down(name: &str) -> Result {
     let quiet: Reporter = Arc::new(|_| {});
-    Ok(execute::down(&NamespaceMaker, &Paths::from_env(), name, &quiet).await?)
+    let paths = Paths::from_env();
+    execute::down(&NamespaceMaker, &paths, name, &quiet).await?;
+    // A keeper would; there is none here.
+    match std::fs::remove_dir_all(paths.run_dir(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Nodes with a container runtime and a way in, nothing of Kubernetes.
