@@ -17,7 +17,7 @@ mod text;
 
 pub(crate) use known::Known;
 
-use regex::Regex;
+use aho_corasick::AhoCorasick;
 
 /// Stands where a secret was.
 pub(crate) const MARK: &str = "[removed]";
@@ -25,6 +25,6 @@ pub(crate) const MARK: &str = "[removed]";
 /// Takes secrets out.
 #[derive(Debug, Default)]
 pub(crate) struct Redactor {
-    /// Matches every secret that is known by heart.
-    known: Option<Regex>,
+    /// Finds every secret that is known by heart.
+    known: Option<AhoCorasick>,
 }

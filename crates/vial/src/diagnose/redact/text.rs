@@ -32,9 +32,7 @@ impl Redactor {
         step(&mut text, |text| {
             CERTIFICATE.replace_all(text, "[a certificate]")
         });
-        if let Some(known) = &self.known {
-            step(&mut text, |text| known.replace_all(text, MARK));
-        }
+        step(&mut text, |text| self.without_known(text));
         step(&mut text, |text| TOKEN.replace_all(text, MARK));
         step(&mut text, |text| {
             AUTHORIZATION.replace_all(text, "${1}[removed]")
@@ -339,6 +337,14 @@ mod tests {
             "he said [removed], in short [removed]"
         );
         assert_eq!(Redactor::knowing(&Known::default()).text("a"), "a");
+
+        let long: String = (0..2_000).map(|number| format!("{number}.")).collect();
+        known.add(&long);
+        known.add("kubelet");
+        let redactor = Redactor::knowing(&known);
+        let left = redactor.text(&format!("kubelet got {long}"));
+        assert!(left.starts_with("kubelet got [removed]"), "{left}");
+        assert!(left.len() < long.len() / 5, "{left}");
     }
 
     proptest! {
