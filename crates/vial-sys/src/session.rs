@@ -42,26 +42,45 @@ pub fn prepare(
     terminal: Terminal,
     credentials: Option<Credentials>,
 ) -> &mut Command {
-    let credentials = credentials.map(|who| {
-        let groups: Vec<Gid> = who.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        (Uid::from_raw(who.uid), Gid::from_raw(who.gid), groups)
-    });
-    let between_fork_and_exec = move || -> io::Result<()> {
+    let become_session = move || -> io::Result<()> {
         rustix::process::setsid()?;
         if terminal == Terminal::Stdin {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-        }
-        if let Some((uid, gid, groups)) = &credentials {
-            // The forked child has one thread, so the calls for a thread are those for the process.
-            rustix::thread::set_thread_groups(groups)?;
-            rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
-            rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
         }
         Ok(())
     };
     // SAFETY: the closure makes only raw system calls (rustix's linux_raw backend) on values that were made before the
     // fork; it neither allocates nor takes a lock, and an io::Error made from an errno does not allocate.
-    unsafe { command.pre_exec(between_fork_and_exec) }
+    unsafe { command.pre_exec(become_session) };
+    match credentials {
+        // Those are made in the order they were given.
+        Some(credentials) => drop_to(command, credentials),
+        None => command,
+    }
+}
+
+/// Makes `command` drop to `credentials`; for one that is not to be a session of its own.
+pub fn drop_to(command: &mut Command, credentials: Credentials) -> &mut Command {
+    let groups: Vec<Gid> = credentials
+        .groups
+        .iter()
+        .copied()
+        .map(Gid::from_raw)
+        .collect();
+    let (uid, gid) = (
+        Uid::from_raw(credentials.uid),
+        Gid::from_raw(credentials.gid),
+    );
+    let drop_rights = move || -> io::Result<()> {
+        // The forked child has one thread, and so has a process that becomes the program itself: the calls for a
+        // thread are those for the process.
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        Ok(())
+    };
+    // SAFETY: as for the closure in `prepare`: raw system calls on values that were made before the fork.
+    unsafe { command.pre_exec(drop_rights) }
 }
 
 /// Marks every open descriptor from 3 up close-on-exec, so that children get none of what this process inherited.
