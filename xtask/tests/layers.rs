@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["vial-keeper"],
     &["vial-engine"],
     &["vial-image", "vial-sandbox"],
-    &["vial-node", "vial-agent"],
+    &["vial-node", "vial-agent", "vial-sshd"],
     &["vial-rpc", "vial-net", "vial-pki"],
     &["vial-sys", "vial-spec", "vial-archive"],
     &["vial-testing"],

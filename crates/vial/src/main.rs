@@ -9,6 +9,9 @@
 //! | `vial-init` | the first process of a sandbox |
 //! | `vial-container` | what makes a container's namespaces and becomes its PID 1 |
 //! | `vial-agent` | PID 1 of a node's container |
+//! | `vial-sshd` | the ssh server of a pod |
+//! | `vial-sftp` | what it starts for a file transfer |
+//! | `sudo` | what its user becomes root by |
 //!
 //! The role is taken before anything else happens: those that make namespaces must not have threads yet.
 
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
         Role::Init => vial_node::init::main(),
         Role::Container => vial_node::container::launcher_main(),
         Role::Agent => vial_agent::main(),
+        Role::Sshd => vial_sshd::main(),
+        Role::Sftp => vial_sshd::sftp_main(),
+        Role::Sudo => vial_sshd::sudo_main(),
     }
 }
 
@@ -66,6 +72,9 @@ enum Role {
     Init,
     Container,
     Agent,
+    Sshd,
+    Sftp,
+    Sudo,
 }
 
 /// By the file name of `argv[0]`; every other name is the command line.
@@ -75,6 +84,9 @@ fn role(argv0: &OsStr) -> Role {
         Some("vial-init") => Role::Init,
         Some("vial-container") => Role::Container,
         Some("vial-agent") => Role::Agent,
+        Some("vial-sshd") => Role::Sshd,
+        Some("vial-sftp") => Role::Sftp,
+        Some("sudo") => Role::Sudo,
         _ => Role::CommandLine,
     }
 }
@@ -141,6 +153,9 @@ mod tests {
             ("/proc/self/fd/3/vial-init", Role::Init),
             ("vial-container", Role::Container),
             ("/usr/bin/vial-agent", Role::Agent),
+            ("/vial/bin/vial-sshd", Role::Sshd),
+            ("vial-sftp", Role::Sftp),
+            ("/usr/local/bin/sudo", Role::Sudo),
             ("vial-keeper-2", Role::CommandLine),
             ("", Role::CommandLine),
         ] {
