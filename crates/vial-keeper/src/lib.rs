@@ -64,8 +64,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // Whoever asks the API says what a refusal means; of one that is not there yet many are expected.
         .with_env_filter(tracing_subscriber::EnvFilter::new(
-            "info,hyper=warn,kube=warn,tower=warn",
+            "info,hyper=warn,kube=warn,kube_client::client::builder=off,tower=warn",
         ))
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
