@@ -10,12 +10,13 @@
 //!  normal:   every window is WIDE; russh opens it again at the half
 //!  a queue holds more than FULL ──► NARROW: its client is let through two bytes at a time, each held for a moment,
 //!                                   and so stands still
-//!  another channel's window is used up meanwhile ──► it is hungry, and gets a WIDE one while a full one is held: its
-//!                                   next bytes are on their way before those of the full one can be
+//!  another channel's window is used up meanwhile ──► it is hungry: it gets two bytes too, and comes after the same
+//!                                   channel from then on, as each answers what it was sent in turn; when that one has
+//!                                   come again, the next window is WIDE
 //!  taken again ──► the next two bytes open the window WIDE
 //! ```
-//! A queue thus holds FULL and a window and a half. Where several are full, one may get more now and then; at the LIMIT
-//! the connection waits for it, whatever else it carries.
+//! A queue thus holds FULL and a window and a half. Where channels come and go, a full one may get what was meant for
+//! another now and then; at the LIMIT the connection waits for it, whatever else it carries.
 //!
 //! When a channel is closed, its queue ends, but what is in it may still be taken: a client says that it is done before
 //! everything has arrived.
@@ -39,8 +40,8 @@ const FULL: usize = 512 * 1024;
 const LIMIT: usize = 16 * 1024 * 1024;
 /// How long each two bytes of a full queue hold the connection up.
 const HOLD: Duration = Duration::from_millis(10);
-/// How often a hungry channel is fed two bytes when no full one gives it the chance of more.
-const MEALS: u32 = 3;
+/// How often a hungry channel is fed two bytes before it gets more whoever else comes.
+const MEALS: u32 = 16;
 /// Channels that one connection may have.
 const MOST: usize = 1024;
 
@@ -113,8 +114,10 @@ struct Channel {
     level: Arc<Level>,
     /// Until they are adopted.
     ends: Option<(Inbound, Closed)>,
-    /// Two bytes that it was fed while others are full.
+    /// How often it was fed two bytes while others are full.
     meals: u32,
+    /// After whom it came when it was fed.
+    after: Option<ChannelId>,
     _open: watch::Sender<()>,
 }
 
@@ -132,6 +135,7 @@ impl Channel {
             level,
             ends: Some((inbound, Closed(closed))),
             meals: 0,
+            after: None,
             _open: open,
         }
     }
@@ -145,6 +149,8 @@ impl Channel {
 #[derive(Default)]
 pub(crate) struct Channels {
     channels: Mutex<HashMap<ChannelId, Channel>>,
+    /// Whose window was opened last.
+    last: Mutex<Option<ChannelId>>,
 }
 
 impl Channels {
@@ -209,25 +215,35 @@ impl Channels {
 
     /// The size of the next window that is opened again. `current` is the one that was just opened, for `id`.
     pub(crate) fn next_window(&self, id: ChannelId, current: u32) -> u32 {
+        let last = self.last.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner).replace(id);
         let mut channels = self.lock();
         if !channels.values().any(Channel::is_full) {
             return WIDE;
         }
-        let hungry = channels.values().any(|channel| channel.meals > 0);
+        let others_turn = channels
+            .iter()
+            .any(|(other, channel)| *other != id && channel.meals > 0 && channel.after == Some(id));
         let Some(channel) = channels.get_mut(&id) else {
             return NARROW;
         };
         if current != NARROW {
-            channel.meals = 0;
+            (channel.meals, channel.after) = (0, None);
             return NARROW;
         }
-        let feed = if channel.is_full() {
-            hungry
+        if others_turn {
+            return WIDE;
+        }
+        if channel.is_full() {
+            return NARROW;
+        }
+        (channel.meals, channel.after) = (channel.meals + 1, last);
+        // Twice in a row: nobody else comes.
+        if last == Some(id) || channel.meals > MEALS {
+            WIDE
         } else {
-            channel.meals += 1;
-            channel.meals > MEALS
-        };
-        if feed { WIDE } else { NARROW }
+            NARROW
+        }
     }
 }
 
@@ -262,7 +278,7 @@ mod tests {
             "its two bytes are held"
         );
         assert_eq!(channels.next_window(full, NARROW), NARROW);
-        // The other one has used its window up, and says so with its two bytes.
+        // The other one has used its window up, and comes after the full one from now on.
         assert_eq!(channels.next_window(other, NARROW), NARROW);
         assert_eq!(channels.next_window(full, NARROW), WIDE);
         assert_eq!(channels.next_window(other, WIDE), NARROW);
@@ -279,10 +295,31 @@ mod tests {
         let (channels, full, other) = two();
         let _taker = channels.adopt(full).unwrap();
         channels.enqueue(full, data(FULL + 1));
-        let windows: Vec<u32> = (0..=MEALS)
-            .map(|_| channels.next_window(other, NARROW))
+        assert_eq!(channels.next_window(other, NARROW), NARROW);
+        assert_eq!(channels.next_window(other, NARROW), WIDE);
+    }
+
+    #[test]
+    fn who_comes_after_whom_decides_among_several() {
+        let (channels, one, two) = two();
+        let (three, hungry) = (id(3), id(4));
+        let takers = [one, two, three].map(|id| {
+            assert!(channels.open(id));
+            let taker = channels.adopt(id);
+            channels.enqueue(id, data(FULL + 1));
+            taker
+        });
+        assert!(channels.open(hungry));
+        let round = [one, two, hungry, three];
+        let windows: Vec<u32> = round
+            .into_iter()
+            .cycle()
+            .take(6)
+            .map(|id| channels.next_window(id, NARROW))
             .collect();
-        assert_eq!(windows.last(), Some(&WIDE), "{windows:?}");
+        assert_eq!(windows, [NARROW, NARROW, NARROW, NARROW, NARROW, WIDE]);
+        assert_eq!(channels.next_window(hungry, WIDE), NARROW);
+        drop(takers);
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! The small ssh server that vial puts into pods: any image, keys only, nothing of the image changed but a user added.
 //!
 //! One static program in several roles, taken from the name it is called by. The vial binary has all of them; the
-//! program of this crate has nothing else, and is what a pod's volume is filled with where size counts.
+//! program of this crate has nothing else, and is the one for pods: built for release it has 10 MB and idles at 5 MB of
+//! memory, where the vial binary, for its sheer size, maps three times as much.
 //!
 //! | called as | is |
 //! |---|---|

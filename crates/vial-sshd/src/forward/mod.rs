@@ -47,32 +47,27 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Ending {
 /// channel was closed still arrives.
 async fn relay<S>(stream: S, client_side: (Inbound, Closed), write: ChannelWriteHalf<Msg>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (inbound, mut closed) = client_side;
     let (from, to) = tokio::io::split(stream);
-    let there = there(inbound, to);
+    let mut sending = tokio::spawn(there(inbound, to));
     let both = async {
-        tokio::pin!(there);
-        let (mut there_done, mut back_done) = (false, false);
-        let back = back(from, &write);
-        tokio::pin!(back);
-        while !(there_done && back_done) {
-            tokio::select! {
-                () = &mut there, if !there_done => there_done = true,
-                () = &mut back, if !back_done => back_done = true,
-                () = closed.wait() => {
-                    if !there_done {
-                        let _ = tokio::time::timeout(REST, &mut there).await;
-                    }
-                    return;
-                }
+        back(from, &write).await;
+        // Its error would be a panic of its own.
+        let _ = (&mut sending).await;
+    };
+    tokio::select! {
+        () = both => {
+            // Fails when the client is gone.
+            let _ = write.close().await;
+        }
+        () = closed.wait() => {
+            if tokio::time::timeout(REST, &mut sending).await.is_err() {
+                sending.abort();
             }
         }
-    };
-    both.await;
-    // Fails when the client is gone.
-    let _ = write.close().await;
+    }
 }
 
 /// From the client to the socket.
@@ -110,7 +105,7 @@ async fn back(mut from: impl AsyncRead + Unpin, write: &ChannelWriteHalf<Msg>) {
 /// Serves a channel that this side opened, until it ends.
 async fn serve<S>(stream: S, channels: Arc<Channels>, channel: russh::Channel<Msg>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let id = channel.id();
     // The queue takes what arrives; the half that would take it too must not hold the connection up.

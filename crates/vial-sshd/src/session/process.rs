@@ -147,23 +147,19 @@ pub(super) async fn serve(
         tokio::join!(carry(ends.stdout, &write, None), errors);
         child.end.await
     };
-    let feeding = feed(inbound, ends.stdin, terminal);
-    tokio::pin!(outputs, feeding);
-    let mut fed = false;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut outputs => break ended,
-            () = &mut feeding, if !fed => fed = true,
-            () = closed.wait() => {
-                if !terminal && !fed {
-                    // One that never reads keeps nothing but its own pipe.
-                    let _ = tokio::time::timeout(REST, feeding).await;
-                }
-                return;
+    let mut feeding = tokio::spawn(feed(inbound, ends.stdin, terminal));
+    tokio::select! {
+        ended = outputs => {
+            feeding.abort();
+            tell(&write, &handle, ended.ok()).await;
+        }
+        () = closed.wait() => {
+            // One that never reads keeps nothing but its own pipe.
+            if terminal || tokio::time::timeout(REST, &mut feeding).await.is_err() {
+                feeding.abort();
             }
         }
-    };
-    tell(&write, &handle, ended.ok()).await;
+    }
 }
 
 /// How a command ended; `None` when the server itself ends. What fails here fails because the client is gone.
