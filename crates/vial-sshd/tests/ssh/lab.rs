@@ -167,6 +167,15 @@ impl Server {
         self.directory.path().join(name)
     }
 
+    /// A command that reads nothing and goes on until this server's directory is removed: what a client leaves running
+    /// ends with the test.
+    pub(crate) fn waiting(&self) -> String {
+        format!(
+            "while test -e {}; do sleep 0.2; done",
+            self.path("id").display()
+        )
+    }
+
     /// Waits for a line of its log with `part`.
     pub(crate) fn line(&self, part: &str) -> String {
         loop {

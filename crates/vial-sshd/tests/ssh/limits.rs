@@ -84,7 +84,7 @@ fn it_ends_when_asked_to_and_its_clients_with_it() {
     let server = Server::start(&[]);
     let mut client = server
         .client("ssh")
-        .args(["box", "echo ready; exec sleep 1000"])
+        .args(["box", &format!("echo ready; {}", server.waiting())])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn()

@@ -122,7 +122,7 @@ fn a_command_that_stops_reading_holds_up_nobody_else() {
     let mut stuck: Vec<_> = (0..3)
         .map(|_| {
             let mut client: Command = master.client();
-            client.args(["box", "echo ready; sleep 1000"]);
+            client.args(["box", &format!("echo ready; {}", server.waiting())]);
             client
                 .stdin(File::open("/dev/zero").unwrap())
                 .stdout(Stdio::piped());
