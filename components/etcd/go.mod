@@ -79,7 +79,4 @@ require (
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )
 
-tool (
-	go.etcd.io/etcd/etcdctl/v3
-	go.etcd.io/etcd/server/v3
-)
+tool go.etcd.io/etcd/etcdctl/v3

@@ -279,10 +279,13 @@ mod tests {
     #[test]
     fn knows_how_go_names_its_output() {
         let etcd = module("etcd");
-        assert_eq!(output_name(etcd, &etcd.programs[0]), "server");
+        assert_eq!(output_name(etcd, &etcd.programs[0]), "etcd");
         assert_eq!(output_name(etcd, &etcd.programs[1]), "etcdctl");
-        let coredns = module("coredns");
-        assert_eq!(output_name(coredns, &coredns.programs[0]), "coredns");
+        let containerd = module("containerd");
+        assert_eq!(
+            output_name(containerd, &containerd.programs[0]),
+            "containerd"
+        );
     }
 
     #[tokio::test]
