@@ -28,6 +28,12 @@ pub fn ratio(ours: Duration, theirs: Duration) -> String {
     format!("{:.1}×", theirs.as_secs_f64() / ours.as_secs_f64())
 }
 
+/// Says what is being measured, on stderr.
+#[expect(clippy::print_stderr, reason = "a race takes minutes and is watched")]
+pub fn progress(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Prints rows with aligned columns, the first row a header.
 #[expect(clippy::print_stdout, reason = "a race's result is its output")]
 pub fn table(rows: &[Vec<String>]) {

@@ -9,7 +9,7 @@ use vial_bench::forward::measure::{self, Amount, Figures, Held};
 use vial_bench::forward::ways::{PortForward, Way, plain_relay};
 use vial_bench::forward::{MANIFEST, NODE, PORT, server};
 use vial_bench::machine::Machine;
-use vial_bench::report::table;
+use vial_bench::report::{progress, table};
 use vial_bench::vial::Vial;
 use vial_bench::{Result, report};
 use vial_engine::execute;
@@ -119,11 +119,6 @@ async fn race(args: &Args, machine: &Machine, vial: &Vial, scratch: &std::path::
     .await??;
     print(args, machine, &racers, &held);
     Ok(())
-}
-
-#[expect(clippy::print_stderr, reason = "a race takes minutes and is watched")]
-fn progress(text: &str) {
-    eprintln!("{text}");
 }
 
 fn middle(racer: &Racer, of: impl Fn(&Figures) -> f64) -> f64 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use vial_bench::machine::Machine;
 use vial_bench::oci::{self, Layer};
-use vial_bench::report::{median, ratio, seconds, table};
+use vial_bench::report::{median, progress, ratio, seconds, table};
 use vial_bench::vial::Vial;
 use vial_bench::{Result, disk};
 use vial_engine::paths::Paths;
@@ -132,11 +132,6 @@ impl Random {
         });
         words.flatten().take(count).collect()
     }
-}
-
-#[expect(clippy::print_stderr, reason = "a race takes minutes and is watched")]
-fn progress(text: &str) {
-    eprintln!("{text}");
 }
 
 #[expect(clippy::print_stdout, reason = "a race's result is its output")]

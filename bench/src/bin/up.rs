@@ -12,7 +12,7 @@ use clap::Parser;
 use vial_bench::kubeadm::{self, Kubeadm};
 use vial_bench::machine::Machine;
 use vial_bench::processes::{self, Memory};
-use vial_bench::report::{median, ratio, seconds, table};
+use vial_bench::report::{median, progress, ratio, seconds, table};
 use vial_bench::vial::Vial;
 use vial_bench::{Result, disk, report};
 use vial_engine::paths::Paths;
@@ -175,11 +175,6 @@ async fn race_kubeadm(vial: &Vial, kubeadm: &Path, workers: u32) -> Result<Their
         join,
         dns,
     })
-}
-
-#[expect(clippy::print_stderr, reason = "a race takes minutes and is watched")]
-fn progress(text: &str) {
-    eprintln!("{text}");
 }
 
 #[expect(clippy::print_stdout, reason = "a race's result is its output")]

@@ -233,15 +233,17 @@ impl Kubeadm {
     }
 
     async fn run(&self, node: &str, argv: &[&str]) -> Result<String> {
-        exec::run(&mut self.agent(node).await?, argv)
+        exec::run(self.channel(node).await?, argv)
             .await
             .map_err(|error| format!("on {node}: {error}").into())
     }
 
     async fn agent(&self, node: &str) -> Result<AgentClient<vial_rpc::Channel>> {
-        Ok(AgentClient::new(
-            self.sandbox.agent(&format!("{node}.node")).await?,
-        ))
+        Ok(AgentClient::new(self.channel(node).await?))
+    }
+
+    async fn channel(&self, node: &str) -> Result<vial_rpc::Channel> {
+        Ok(self.sandbox.agent(&format!("{node}.node")).await?)
     }
 
     fn nodes(&self, role: Option<Role>) -> Vec<String> {

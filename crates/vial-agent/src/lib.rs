@@ -38,7 +38,6 @@ mod supervisor;
 mod tree;
 mod wait;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 pub use logs::{Chunks as LogChunks, serve_file as serve_log_file};
@@ -50,16 +49,4 @@ pub use logs::{Chunks as LogChunks, serve_file as serve_log_file};
 #[must_use]
 pub fn main() -> ExitCode {
     run::main()
-}
-
-/// An error with all its causes, on one line.
-fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -18,8 +18,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Status;
 use vial_rpc::{ComponentSpec, LogsChunk, LogsRequest};
+use vial_sys::error_chain;
 
-use crate::error_chain;
 use crate::nearest::unknown_component;
 use crate::supervisor::{Subscription, Supervisor};
 pub(crate) use rotate::rotate;

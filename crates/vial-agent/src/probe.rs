@@ -14,8 +14,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use vial_rpc::Probe;
 use vial_rpc::probe::How;
-
-use crate::error_chain;
+use vial_sys::error_chain;
 
 /// Between two attempts when the probe says nothing. Refused connections cost microseconds, so asking often is cheap.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(10);

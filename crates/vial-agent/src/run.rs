@@ -19,11 +19,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server as Transport;
 use vial_rpc::agent_server::AgentServer;
+use vial_sys::error_chain;
 
 use crate::reaper::Reaper;
 use crate::server::Server;
 use crate::supervisor::Supervisor;
-use crate::{error_chain, exec, logs};
+use crate::{exec, logs};
 
 /// The largest message: files of a node are written in one.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;

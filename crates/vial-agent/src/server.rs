@@ -17,6 +17,7 @@ use vial_rpc::{
     WaitReadyRequest, WatchComponentsRequest, WriteFilesReply, WriteFilesRequest, WriteTreePart,
     write_tree_part,
 };
+use vial_sys::error_chain;
 
 use crate::exec::{self, ExecError};
 use crate::files::{self, WriteError};
@@ -25,7 +26,7 @@ use crate::logs::{self, LogsError};
 use crate::nearest::unknown_component;
 use crate::reaper::Reaper;
 use crate::supervisor::{Gone, Subscription, Supervisor};
-use crate::{error_chain, probe, tree, wait};
+use crate::{probe, tree, wait};
 
 /// Changes of state that wait for a slow watcher.
 const QUEUE: usize = 16;

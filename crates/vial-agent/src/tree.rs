@@ -19,8 +19,7 @@ use vial_rpc::{
     WriteTreeStart, look_reply,
     pipe::{self, Block},
 };
-
-use crate::error_chain;
+use vial_sys::error_chain;
 
 /// Messages that wait for a slow client; each is a block of [`pipe`].
 const QUEUE: usize = 2;

@@ -223,17 +223,6 @@ fn debian_hint(error: &DebianError) -> Option<String> {
     })
 }
 
-/// An error with all its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// Adds operation and object to an [`io::Error`].
 pub(crate) trait IoContext<T> {
     fn at(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T>;

@@ -45,3 +45,16 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
         })
     }
 }
+
+/// An error with all its causes, on one line: for logs, and for where only a text can go.
+#[must_use]
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -21,4 +21,4 @@ pub mod session;
 pub mod socket;
 pub mod tree;
 
-pub use error::{During, SysError};
+pub use error::{During, SysError, error_chain};

@@ -8,9 +8,9 @@ use rustix::process::Signal;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use vial_rpc::{ComponentStatus, Probe};
+use vial_sys::error_chain;
 
 use super::{Request, Subscription};
-use crate::error_chain;
 use crate::launch::launch;
 use crate::lifecycle::{Action, Event, Lifecycle, Now, Urgency};
 use crate::probe;

@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
 use super::write::{OPAQUE, lossy};
-use crate::error::{Error, IoContext as _, Result, chain};
+use crate::error::{Error, IoContext as _, Result};
 
 /// How PAX headers spell extended attributes.
 const ATTRIBUTE: &str = "SCHILY.xattr.";
@@ -373,7 +373,8 @@ impl Unpacking<'_> {
             }
         }
         let header = entry.header();
-        let bad = |error: io::Error| self.bad(format!("`{shown}`: {}", chain(&error)));
+        let bad =
+            |error: io::Error| self.bad(format!("`{shown}`: {}", vial_sys::error_chain(&error)));
         let id = |id: u64| u32::try_from(id).unwrap_or(0);
         let fields = header.as_old();
         let mode = blank_is_zero(&fields.mode, header.mode().map(u64::from)).map_err(bad)?;
@@ -431,7 +432,7 @@ impl Unpacking<'_> {
 
     /// The archive could not be read on; the tar crate's own message says only which entry.
     fn unread(&self, error: &io::Error) -> Error {
-        self.bad(chain(error))
+        self.bad(vial_sys::error_chain(error))
     }
 }
 
@@ -461,9 +462,10 @@ fn clean(path: &Path) -> Option<PathBuf> {
 
 /// A number that was left blank is zero, as GNU tar and Go read it (ustar: numbers end with NUL or space).
 fn blank_is_zero(field: &[u8], number: io::Result<u64>) -> io::Result<u64> {
-    match field.iter().all(|byte| matches!(byte, 0 | b' ')) {
-        true => Ok(0),
-        false => number,
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        Ok(0)
+    } else {
+        number
     }
 }
 

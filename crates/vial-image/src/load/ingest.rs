@@ -224,7 +224,7 @@ fn layer(
     }
     let title = format!("layer {}", blob.digest.short());
     let bad =
-        |error: io::Error| pieces.damaged(format!("{title}: {}", crate::error::chain(&error)));
+        |error: io::Error| pieces.damaged(format!("{title}: {}", vial_sys::error_chain(&error)));
     let mut plain = HashingReader::new(match compression {
         None => Box::new(reader) as Box<dyn Read>,
         Some(compression) => compression.open(reader).map_err(bad)?,

@@ -438,6 +438,6 @@ fn damaged(name: &str, error: &io::Error) -> LoadError {
     }
     LoadError::Damaged {
         archive: name.to_owned(),
-        reason: crate::error::chain(error),
+        reason: vial_sys::error_chain(error),
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn main() -> ExitCode {
     match served {
         Ok(code) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)),
         Err(error) => {
-            tracing::error!("{}", chain(&error));
+            tracing::error!("{}", vial_sys::error_chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -106,18 +106,6 @@ fn say(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Serves until the end, and returns the code to end with.

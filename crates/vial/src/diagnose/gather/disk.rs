@@ -8,11 +8,11 @@ use vial_engine::paths::Paths;
 use vial_engine::record::Record;
 
 use super::tree::{Tree, tail};
-use super::{Tray, Wrote, chain, processes};
+use super::{Tray, Wrote, processes};
 use crate::commands::registry::bytes_below;
 use crate::context::Context;
 use crate::diagnose::Known;
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// Of a component's log, the last bytes.
 const COMPONENT: u64 = 2 * 1024 * 1024;

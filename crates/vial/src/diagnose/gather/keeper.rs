@@ -10,9 +10,9 @@ use vial_engine::paths::Paths;
 use vial_keeper::api::{CheckEvent, CheckResult};
 use vial_keeper::client::{Client, ClientError};
 
-use super::{Tray, chain, late};
+use super::{Tray, late};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,9 +7,10 @@ use serde_json::Value;
 use vial_engine::record::Record;
 use vial_keeper::inside::{Detail, Inside, InsideError};
 
-use super::{Tray, Wrote, chain, late};
+use super::{Tray, Wrote, late};
 use crate::context::Context;
 use crate::diagnose::{Clues, Known};
+use crate::error::chain;
 
 /// For each request; the API may hang.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::error::chain;
+
 /// Something for the archive, as it was found: nothing is removed yet.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -106,18 +108,4 @@ impl Tray {
 /// Why there is no answer.
 fn late(limit: Duration) -> String {
     format!("no answer within {} seconds", limit.as_secs())
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use vial_rpc::exec_collect;
 use vial_spec::{NodeConfig, Role};
 
-use super::{Tray, chain, late};
+use super::{Tray, late};
 use crate::agent::Container;
 use crate::context::Context;
+use crate::error::chain;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
