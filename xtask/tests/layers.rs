@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["vial"],
     &["vial-keeper"],
     &["vial-engine"],
-    &["vial-image", "vial-sandbox"],
+    &["vial-cloud", "vial-image", "vial-sandbox"],
     &["vial-node", "vial-agent", "vial-sshd"],
     &["vial-rpc", "vial-net", "vial-pki"],
     &["vial-sys", "vial-spec", "vial-archive"],

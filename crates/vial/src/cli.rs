@@ -107,6 +107,8 @@ pub(crate) enum Command {
     SshConfig(commands::ssh_config::SshConfigArgs),
     /// Copy files between nodes and this machine
     Cp(commands::cp::CpArgs),
+    /// Make pods to log in to, on any Kubernetes
+    Pod(commands::pod::PodArgs),
     /// Forward ports of the host into a cluster
     Port(commands::port::PortArgs),
     /// Print a cluster's kubeconfig, or merge it into yours

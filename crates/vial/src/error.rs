@@ -224,6 +224,24 @@ impl From<kubeconfig::Error> for Error {
     }
 }
 
+impl From<vial_cloud::Error> for Error {
+    fn from(error: vial_cloud::Error) -> Self {
+        use vial_cloud::Kind;
+        let code = match error.kind() {
+            Kind::Failed => Code::Failed,
+            Kind::BadInput => Code::BadInput,
+            Kind::NotFound => Code::NotFound,
+            Kind::NotPermitted => Code::NotPermitted,
+            Kind::Conflict => Code::Conflict,
+            Kind::TimedOut => Code::TimedOut,
+        };
+        let hint = error.hint().map(str::to_owned);
+        let mut edge = Self::new(code, error.to_string());
+        edge.source = error.into_source();
+        edge.maybe_hint(hint)
+    }
+}
+
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         let code = match error {

@@ -30,6 +30,7 @@ mod logs;
 mod near;
 mod node_name;
 mod output;
+mod pods;
 mod replace;
 mod ssh;
 mod terminal;

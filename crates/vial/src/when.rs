@@ -14,12 +14,20 @@ pub(crate) fn age(rfc3339: &str, now: Timestamp) -> String {
     let Ok(then) = rfc3339.parse::<Timestamp>() else {
         return String::new();
     };
-    let seconds = now.duration_since(then).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7_200 => format!("{}m", seconds / 60),
-        7_200..172_800 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
+    one_unit(now.duration_since(then).as_secs())
+}
+
+/// How long it is until then: `12s`, `5m`, `3h`, `9d`.
+pub(crate) fn left(then: Timestamp, now: Timestamp) -> String {
+    one_unit(then.duration_since(now).as_secs())
+}
+
+fn one_unit(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
     }
 }
 

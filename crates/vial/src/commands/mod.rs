@@ -16,6 +16,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod netcat;
 pub(crate) mod node_image;
+pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod registry;
 pub(crate) mod ssh;
@@ -48,6 +49,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Diagnose(args) => diagnose::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Netcat(args) => netcat::run(context, args).await,
+        Command::Pod(args) => pod::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,
         Command::Image(args) => image::run(context, args).await,
         Command::NodeImage(args) => node_image::run(context, args).await,

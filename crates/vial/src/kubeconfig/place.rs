@@ -53,8 +53,27 @@ impl Environment {
         })
     }
 
+    /// The files that kubectl of the person puts together: those in `KUBECONFIG`, else `~/.kube/config`.
+    pub(crate) fn kubeconfigs(&self) -> Vec<PathBuf> {
+        let listed: Vec<PathBuf> = self
+            .kubeconfig
+            .iter()
+            .flat_map(|list| list.split(':'))
+            .filter(|path| !path.is_empty())
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()))
+            .collect();
+        match listed.is_empty() {
+            false => listed,
+            true => vec![
+                self.home()
+                    .unwrap_or_else(|| PathBuf::from("/root"))
+                    .join(".kube/config"),
+            ],
+        }
+    }
+
     /// The home directory of the person at the keyboard.
-    fn home(&self) -> Option<PathBuf> {
+    pub(crate) fn home(&self) -> Option<PathBuf> {
         let of_sudo = self.sudo.and_then(|(uid, _)| {
             let passwd = fs::read_to_string(&self.passwd).ok()?;
             home_of(&passwd, uid)
@@ -75,24 +94,13 @@ pub(crate) struct Place {
 impl Place {
     /// Where kubectl of the person would write.
     pub(crate) fn find(environment: &Environment) -> Self {
-        let listed: Vec<PathBuf> = environment
-            .kubeconfig
-            .iter()
-            .flat_map(|list| list.split(':'))
-            .filter(|path| !path.is_empty())
-            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()))
-            .collect();
-        let chosen = listed
+        let listed = environment.kubeconfigs();
+        let path = listed
             .iter()
             .find(|path| path.exists())
             .or(listed.last())
-            .cloned();
-        let path = chosen.unwrap_or_else(|| {
-            environment
-                .home()
-                .unwrap_or_else(|| PathBuf::from("/root"))
-                .join(".kube/config")
-        });
+            .cloned()
+            .unwrap_or_default();
         Self {
             path,
             owner: environment.sudo,

@@ -51,6 +51,13 @@ impl Table {
         self
     }
 
+    /// Leaves out all but the first `columns`.
+    pub(crate) fn first(mut self, columns: usize) -> Self {
+        self.head.truncate(columns);
+        self.widths.truncate(columns);
+        self
+    }
+
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         for (width, cell) in self.widths.iter_mut().zip(&cells) {

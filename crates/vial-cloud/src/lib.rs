@@ -1,0 +1,22 @@
+//! Pods that one can log in to, on any Kubernetes that a kubeconfig names.
+//!
+//! A *pod of vial* is plain Kubernetes: a Service (the root, which owns all others), a Deployment of one replica, a Secret
+//! with the host key, and what was asked for beside it. Nothing of vial has to run for it to live.
+//!
+//! ```text
+//!  options ──plan──► objects ──apply──► Service ─owns─► Secret, Deployment, … ──► ReplicaSet ──► Pod
+//!                                          │                                         (comes back fresh)
+//!                                          └ address, host key and annotations outlive every Pod
+//! ```
+//! | module | what it owns |
+//! |---|---|
+//! | [`words`] | labels, annotations, names of objects |
+//! | [`Cloud`] | a client of the API, and what is known of its cluster |
+//! | [`pods`] | the pods of vial as they are now, and as they change |
+mod cloud;
+mod error;
+pub mod pods;
+pub mod words;
+
+pub use cloud::{Cloud, Facts};
+pub use error::{Error, Kind, Result};
