@@ -35,6 +35,11 @@ mod options;
 mod sbom;
 mod store;
 
+/// What an HTTP client does TLS with. Another part of the program may have chosen already; any will do.
+fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 pub use build::build;
 pub use components::{SUPPORTED, Supported, build_extra, supported};
 pub use digest::{Digest, Hasher, ParseDigestError};

@@ -246,13 +246,15 @@ impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         let code = match error {
             LoadError::Store(error) => return error.into(),
-            LoadError::Missing { .. } => Code::NotFound,
+            LoadError::Missing { .. } | LoadError::NotHere { .. } => Code::NotFound,
+            LoadError::Engine { .. } => Code::Failed,
             _ => Code::BadInput,
         };
-        let hint = error.hint();
-        Self::caused(error.to_string(), error)
+        let (hint, details) = (error.hint(), error.details());
+        let edge = Self::caused(error.to_string(), error)
             .with_code(code)
-            .maybe_hint(hint)
+            .maybe_hint(hint);
+        details.into_iter().fold(edge, Self::detail)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn is_version(text: &str) -> bool {
 
 fn client() -> Result<reqwest::Client> {
     // The first crate to ask decides; it is the same provider everywhere.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::install_crypto();
     reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(Duration::from_secs(60))

@@ -15,7 +15,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -50,9 +49,7 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// Opens the cache, making it when it is missing; waits while another process works in it.
     pub(crate) async fn open(cache: &Path) -> Result<Self, DebianError> {
-        static CRYPTO: Once = Once::new();
-        // Another part of the program may have chosen one already; any will do.
-        CRYPTO.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        crate::install_crypto();
         let client = Client::builder()
             .user_agent(concat!("vial/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(20))

@@ -1,5 +1,7 @@
 //! What can go wrong with images that are brought in.
 
+use super::Engine;
+
 /// Shorthand.
 pub type Result<T, E = LoadError> = std::result::Result<T, E>;
 
@@ -12,6 +14,34 @@ pub enum LoadError {
     Missing {
         /// As given.
         path: String,
+    },
+    /// Neither a file nor an image that an engine of this machine has.
+    #[error("{}", not_here(.reference, .asked))]
+    NotHere {
+        /// The image.
+        reference: String,
+        /// Who was asked, and what each said.
+        asked: Vec<(Engine, String)>,
+    },
+    /// An engine began to give an image, and broke off.
+    #[error("{engine} does not give image `{reference}`: {reason}")]
+    Engine {
+        /// Which one.
+        engine: Engine,
+        /// The image.
+        reference: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Two sources have different images of one name.
+    #[error("`{first}` and `{second}` have different images `{name}`")]
+    Clash {
+        /// The name.
+        name: String,
+        /// One source.
+        first: String,
+        /// Another one.
+        second: String,
     },
     /// Something else than an archive or a layout.
     #[error("`{archive}` holds no container image: {reason}")]
@@ -68,7 +98,27 @@ pub enum LoadError {
     Store(#[from] crate::Error),
 }
 
+fn not_here(reference: &str, asked: &[(Engine, String)]) -> String {
+    match asked {
+        [(engine, _)] => format!("{engine} gives no image `{reference}`"),
+        _ => format!(
+            "there is no file `{reference}`, and no container engine gives an image of that name"
+        ),
+    }
+}
+
 impl LoadError {
+    /// What belongs below the message, a line each.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::NotHere { asked, .. } => asked
+                .iter()
+                .map(|(engine, said)| format!("{engine}: {said}"))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What to do next, when it is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -84,8 +134,22 @@ impl LoadError {
             Self::Platform { wanted, .. } => format!(
                 "build it for {wanted}, for example with `docker buildx build --platform {wanted}`"
             ),
+            Self::NotHere { reference, asked } => {
+                let pull = match asked.as_slice() {
+                    [(Engine::Podman, _)] => "podman pull",
+                    [(Engine::Containerd, _)] => "ctr images pull",
+                    _ => "docker pull",
+                };
+                format!(
+                    "`{pull} {reference}` brings it to this machine; archives and layouts are given by their paths; \
+                     `vial image debian` makes a base image without a registry"
+                )
+            }
+            Self::Clash { .. } => {
+                "load them one after the other, with -t NAME:TAG for one of them".into()
+            }
             Self::Store(error) => return error.hint(),
-            Self::Missing { .. } => return None,
+            Self::Missing { .. } | Self::Engine { .. } => return None,
         })
     }
 }

@@ -1,7 +1,16 @@
-//! How far a load is, for whoever shows it while another thread works.
+//! How far a load is, for whoever shows it while another thread works; and how it is ended.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How often one who waits for somebody else's bytes looks whether the load was ended.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// Bytes done and bytes to do; grows while it is learned what there is to do.
 #[derive(Debug, Default)]
@@ -22,12 +31,21 @@ impl Meter {
         self.cancelled.store(true, Relaxed);
     }
 
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+
     pub(super) fn expect(&self, bytes: u64) {
         self.total.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Relaxed);
+    }
+
+    /// Reads from a pipe, whose writer may be silent for as long as it likes: the end of the load ends the waiting.
+    pub(super) fn waiting<R: Read + AsFd>(&self, inner: R) -> Waiting<'_, R> {
+        Waiting { inner, meter: self }
     }
 
     /// Counts what is read through it.
@@ -43,11 +61,32 @@ pub(super) struct Metered<'a, R> {
 
 impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.meter.cancelled.load(Relaxed) {
-            return Err(io::Error::other("it was interrupted"));
+        if self.meter.is_cancelled() {
+            return Err(interrupted());
         }
         let n = self.inner.read(buffer)?;
         self.meter.add(n as u64);
         Ok(n)
     }
+}
+
+pub(super) struct Waiting<'a, R> {
+    inner: R,
+    meter: &'a Meter,
+}
+
+impl<R: Read + AsFd> Read for Waiting<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.meter.is_cancelled() {
+            let mut ready = [PollFd::new(&self.inner, PollFlags::IN)];
+            if poll(&mut ready, Some(&PATIENCE))? > 0 {
+                return self.inner.read(buffer);
+            }
+        }
+        Err(interrupted())
+    }
+}
+
+pub(super) fn interrupted() -> io::Error {
+    io::Error::other("it was interrupted")
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! directory ─────────────────────────────► Dir       read where they are
 //! file, a plain tar ──► its headers ─────► Tar       read where they are, out of the one file
-//! file, compressed; standard input ──────► Spooled   passed once: every file of it is put aside, digested on the way
+//! file, compressed; a pipe ──────────────► Spooled   passed once: every file of it is put aside, digested on the way
 //! ```
 //!
 //! Nothing of an archive becomes a path of the host: names are keys of a map. Those that lead out of the archive are
@@ -12,12 +12,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use tar::{Archive, EntryType};
 
+use super::engine::Export;
 use super::{LoadError, Meter, Result, Source};
 use crate::digest::{Digest, HashingReader};
 use crate::error::IoContext as _;
@@ -76,7 +78,16 @@ impl Pieces {
     pub(super) fn open(source: &Source, scratch: tempfile::TempDir, meter: &Meter) -> Result<Self> {
         let name = source.to_string();
         let path = match source {
-            Source::Stdin => return Self::stream(name, io::stdin().lock(), scratch, meter),
+            Source::Stdin => {
+                let stdin = io::stdin().as_fd().try_clone_to_owned();
+                let stdin = File::from(stdin.at("open", &name)?);
+                return Self::stream(name, meter.waiting(stdin), scratch, meter);
+            }
+            Source::Engine(image) => {
+                let mut export = Export::open(image, meter)?;
+                let pieces = Self::stream(export.name(), &mut export, scratch, meter);
+                return export.end(pieces);
+            }
             Source::Path(path) => path,
         };
         let metadata = match path.metadata() {

@@ -1,5 +1,6 @@
 //! `vial image load|ls|rm`: the container images of a cluster.
 
+mod bring;
 mod load;
 mod rm;
 
@@ -29,7 +30,7 @@ pub(crate) struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
-    /// Load images from an archive or a layout, for pods on all nodes
+    /// Load images from archives, layouts or a local container engine, for pods on all nodes
     Load(load::LoadArgs),
     /// List the images that the nodes have
     #[command(visible_alias = "list")]

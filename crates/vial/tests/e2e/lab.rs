@@ -42,7 +42,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
         let code = output
             .status
@@ -162,13 +162,19 @@ impl Lab {
         Ran::of(command.env("PATH", path).output().expect("sh runs"))
     }
 
+    /// A file of the node image, in the unpacked layer that has it.
+    #[track_caller]
+    pub(crate) fn in_node_image(&self, file: &str) -> PathBuf {
+        let layers = fs::read_dir(self.home.join("images/unpacked")).expect("layers");
+        let mut files = layers.flatten().map(|layer| layer.path().join(file));
+        files.find(|path| path.is_file()).expect("a layer with it")
+    }
+
     /// Programs for a host that lacks them: those of the node image, by its own loader and libraries.
     fn tools(&self) -> PathBuf {
         let tools = self.dir.path().join(".tools");
-        let layers = fs::read_dir(self.home.join("images/unpacked")).expect("layers");
-        let mut layers = layers.flatten().map(|layer| layer.path());
-        let root = layers.find(|layer| layer.join("usr/bin/rsync").is_file());
-        let root = root.expect("a layer with rsync").display().to_string();
+        let rsync = self.in_node_image("usr/bin/rsync");
+        let root = rsync.ancestors().nth(3).expect("a layer").display();
         let run = format!(
             "exec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin"
         );

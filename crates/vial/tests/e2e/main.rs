@@ -11,6 +11,7 @@ mod copies;
 mod crane;
 mod diagnose;
 mod docs;
+mod engines;
 mod events;
 mod families;
 mod flood;
