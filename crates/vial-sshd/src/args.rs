@@ -5,13 +5,21 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::calendar::Instant;
+use crate::ping;
+
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
 The small ssh server that vial puts into pods: keys only, any image, no files of its own.
 
 Usage: vial-sshd [OPTIONS] [-- COMMAND [ARGS]...]
+       vial-sshd install DIR
+       vial-sshd ping [--count NUMBER] [--timeout MILLISECONDS] [--json] TARGET...
 
 COMMAND is the container's own entry point. With it the server starts and supervises it, and ends with its exit code.
+install puts this program, a busybox that lies beside it or in /, and links to both into DIR, where pods look for them.
+ping asks all TARGETs at once: icmp:ADDRESS, where neither a ping socket nor a raw one is permitted a connection to its
+port 22; tcp:HOST:PORT.
 
 Options:
   --listen ADDRESS          where to listen, without a port too                 [default: every address]
@@ -29,16 +37,23 @@ Options:
   --max-startups NUMBER     clients that have not logged in yet                 [default: 32]
   --max-tries NUMBER        keys a client may try                               [default: 20]
   --login-grace SECONDS     for logging in                                      [default: 60]
+  --detach                  serve in the background, beside what runs here; the
+                            call ends as soon as clients are taken, or with what
+                            is wrong, and does nothing where one serves already
+  --expires TIME            when this pod is removed, as in 2026-11-21T23:00:00Z:
+                            people at terminals are told in time
   -h, --help
   -V, --version
 
 Exit codes: 0 after SIGTERM, 1 cannot serve, 2 wrong arguments; with COMMAND: its code, 128 + signal, 126 or 127 when it
-cannot be started.
+cannot be started. install: 1 when it cannot. ping: 1 when a request had no answer.
 
 Examples:
   vial-sshd --user ann
   vial-sshd --port 2222 --host-key ./ssh_host_ed25519_key --authorized-keys ~/.ssh/authorized_keys
   vial-sshd --user ann -- nginx -g 'daemon off;'
+  vial-sshd --user ann --detach
+  vial-sshd ping --count 5 icmp:10.244.1.7 tcp:db.default.svc.cluster.local:5432
 ";
 
 /// What was typed.
@@ -56,6 +71,10 @@ pub(crate) struct Args {
     pub(crate) max_startups: usize,
     pub(crate) max_tries: usize,
     pub(crate) login_grace: Duration,
+    /// Whether to serve in the background.
+    pub(crate) detach: bool,
+    /// When the pod is removed.
+    pub(crate) expires: Option<Instant>,
     pub(crate) command: Vec<OsString>,
 }
 
@@ -63,13 +82,22 @@ pub(crate) struct Args {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Serve(Box<Args>),
+    /// Copy the programs into a directory.
+    Install(PathBuf),
+    /// See whether others answer.
+    Ping(ping::Args),
     Help,
     Version,
 }
 
 /// Reads the arguments after the program's name; the error is a line for the person.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
-    let mut arguments = arguments.into_iter();
+    let mut arguments = arguments.into_iter().peekable();
+    match arguments.peek().and_then(|first| first.to_str()) {
+        Some("install") => return install(arguments.skip(1)),
+        Some("ping") => return ping::parse(arguments.skip(1)),
+        _ => {}
+    }
     let (mut address, mut port) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 22);
     let mut args = Args {
         listen: SocketAddr::new(address, port),
@@ -84,6 +112,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
         max_startups: 32,
         max_tries: 20,
         login_grace: Duration::from_secs(60),
+        detach: false,
+        expires: None,
         command: Vec::new(),
     };
     while let Some(argument) = arguments.next() {
@@ -114,6 +144,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
             "--max-startups" => args.max_startups = parsed(&name, value()?)?,
             "--max-tries" => args.max_tries = parsed(&name, value()?)?,
             "--login-grace" => args.login_grace = Duration::from_secs(parsed(&name, value()?)?),
+            "--detach" => args.detach = true,
+            "--expires" => args.expires = Some(parsed(&name, value()?)?),
             "--" => {
                 args.command = arguments.collect();
                 if args.command.is_empty() {
@@ -124,6 +156,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
             _ => return Err(format!("unknown argument {text}")),
         }
     }
+    if args.detach && !args.command.is_empty() {
+        return Err(
+            "--detach is for a server beside an entry point, -- for one that starts it".into(),
+        );
+    }
     if args.host_keys.is_empty() {
         args.host_keys.push("/vial/keys".into());
     }
@@ -131,7 +168,15 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
     Ok(Wish::Serve(Box::new(args)))
 }
 
-fn parsed<T: std::str::FromStr>(name: &str, value: OsString) -> Result<T, String> {
+fn install(mut arguments: impl Iterator<Item = OsString>) -> Result<Wish, String> {
+    match (arguments.next(), arguments.next()) {
+        (Some(help), None) if help == "-h" || help == "--help" => Ok(Wish::Help),
+        (Some(directory), None) => Ok(Wish::Install(directory.into())),
+        _ => Err("install needs one directory".into()),
+    }
+}
+
+pub(crate) fn parsed<T: std::str::FromStr>(name: &str, value: OsString) -> Result<T, String> {
     let text = value.to_string_lossy();
     text.parse()
         .map_err(|_| format!("{name} cannot be {text:?}"))
@@ -191,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn other_work_than_serving_comes_first() {
+        let wish = |words: &[&str]| parse(words.iter().map(OsString::from));
+        assert_eq!(
+            wish(&["install", "/vial/bin"]),
+            Ok(Wish::Install("/vial/bin".into()))
+        );
+        assert!(matches!(wish(&["ping", "icmp:::1"]), Ok(Wish::Ping(_))));
+        assert!(wish(&["--detach", "install", "/vial/bin"]).is_err());
+    }
+
+    #[test]
     fn wrong_arguments_are_named() {
         for (words, expected) in [
             (&["--port", "70000"][..], "--port cannot be \"70000\""),
@@ -200,6 +256,10 @@ mod tests {
             (&["--home", "/a:b"], "not an absolute path"),
             (&["--what"], "unknown argument --what"),
             (&["--"], "needs a command"),
+            (&["--expires", "soon"], "--expires cannot be \"soon\""),
+            (&["--detach", "--", "sh"], "--detach is for"),
+            (&["install"], "install needs one directory"),
+            (&["install", "/a", "/b"], "install needs one directory"),
         ] {
             let error = args(words).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -18,6 +18,7 @@
 //!                          │ sudo (service)            └ inbound: queues and windows of all channels
 //!                          └ users, shell, tools, environment: what the image has, and lacks
 //! ```
+//! As `vial-sshd` it does two things more, for those who fill and try out pods: `install` and `ping`.
 //!
 //! # In a pod
 //! - **Files.** `/vial/bin/vial-sshd` (or the vial binary by that name), beside it, where wanted, `sudo` (a link to it)
@@ -30,6 +31,16 @@
 //!   server is PID 1, starts the image's entry point with its environment and directory, sends it SIGTERM, SIGINT,
 //!   SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, reaps every orphan, and ends with its code. Without `--` it is the container's
 //!   only process, or one beside others, and ends with 0 at SIGTERM. Sessions have the container's environment.
+//!   Where another program is PID 1, `/vial/bin/vial-sshd --detach …` as a postStart hook: it returns 0 when clients are
+//!   taken, else 1 or 2 with the reason on stderr. The server goes on in a session of its own, takes what its sessions
+//!   leave behind, logs to PID 1's output (or nowhere, where that cannot be opened), and ends with the container. One
+//!   more `--detach` with the same port does nothing and returns 0.
+//! - **Filled** by `vial-sshd install /vial/bin` in an init container, of an image that has the two programs; as any user
+//!   that may write to the volume, as often as it likes.
+//! - **Removed** at a time: with `--expires` whoever is at a terminal is told 10 minutes and 1 minute before, and at
+//!   login in the last hour.
+//! - **Neighbours.** `vial-sshd ping --json TARGET…` says whether others answer, a line of JSON for each target: `target`,
+//!   `sent`, `received`, `min_us`, `avg_us`, `max_us` (microseconds, or null), `how` (`icmp` or `tcp`), `error`.
 //! - **Ready** when the port takes connections (a `tcpSocket` probe; such probes are not logged), which is also said in the
 //!   line `listening on ADDRESS`.
 //! - **Exit codes.** 0 after SIGTERM, 1 cannot serve (the line before says why), 2 wrong arguments; the entry point's own,
@@ -56,11 +67,15 @@ mod auth;
 mod calendar;
 mod connection;
 mod descriptor;
+mod detach;
 mod entry;
 mod environment;
+mod expiry;
 mod forward;
 mod host_keys;
 mod inbound;
+mod install;
+mod ping;
 mod reaper;
 mod server;
 mod session;
@@ -94,6 +109,26 @@ pub mod parsers {
     /// A packet of a file transfer.
     pub fn sftp(packet: &[u8]) {
         crate::sftp::understand(packet);
+    }
+
+    /// A time, as `--expires` takes it.
+    pub fn time(text: &str) {
+        // Both are answers.
+        let _ = text.parse::<crate::calendar::Instant>();
+    }
+
+    /// What `ping` is to ask.
+    pub fn target(text: &str) {
+        if let Ok(target) = text.parse::<crate::ping::Target>() {
+            let again = target.to_string().parse();
+            assert_eq!(again, Ok(target), "{text:?}");
+        }
+    }
+
+    /// What answers an echo of `ping`, on a raw socket too.
+    pub fn echo(packet: &[u8]) {
+        crate::ping::sequence(crate::ping::Family::V4, packet, 0);
+        crate::ping::sequence(crate::ping::Family::V6, packet, 0);
     }
 
     /// A request of `sudo`.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::auth::Authorities;
+use crate::calendar::Instant;
 use crate::environment::{self, Environment, Tools};
 use crate::forward::resolve::Resolver;
 use crate::reaper::Reaper;
@@ -26,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) tools: Tools,
     /// The container's environment.
     pub(crate) environment: Environment,
+    /// When the pod is removed, where that is known.
+    pub(crate) expires: Option<Instant>,
     /// Name of the abstract socket that `sudo` asks.
     pub(crate) sudo: Option<OsString>,
 }

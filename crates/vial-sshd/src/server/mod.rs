@@ -4,6 +4,8 @@
 //!  arguments ──► host keys ──► listening ──► accounts, tools, sudo ──► entry point ──► clients ──► SIGTERM, or the
 //!      └ wrong: 2     └ none: 1     └ taken: 1                              └ 126, 127                entry point ended
 //! ```
+//! With `--detach` it takes clients in the background ([`crate::detach`]).
+//!
 //! Whatever is wrong is found before anything is changed. Every client is a task; one that has not logged in holds one
 //! of a few places and has little time.
 
@@ -25,11 +27,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::{self, Args, Wish};
 use crate::auth::Authorities;
+use crate::detach::{self, DetachError, Mark, Ready, Side};
 use crate::entry::{self, Entry};
 use crate::host_keys::{self, KeyError};
 use crate::site::Site;
 use crate::users::{Accounts, Wanted};
-use crate::{algorithms, inbound, sudo, tools};
+use crate::{algorithms, inbound, install, ping, sudo, tools};
 
 /// How long clients may take to hear that the server ends.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -46,6 +49,10 @@ enum ServeError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error(transparent)]
+    Detach(#[from] DetachError),
+    #[error("cannot see whether another one serves here")]
+    Mark { source: io::Error },
     #[error("cannot find this program")]
     Program { source: io::Error },
     #[error("cannot start the runtime")]
@@ -59,6 +66,8 @@ pub(crate) fn main() -> ExitCode {
     log();
     let args = match args::parse(std::env::args_os().skip(1)) {
         Ok(Wish::Serve(args)) => *args,
+        Ok(Wish::Install(directory)) => return ended(install::install(&directory).map(|()| 0)),
+        Ok(Wish::Ping(args)) => return ping::main(&args),
         Ok(Wish::Help) => return say(args::HELP),
         Ok(Wish::Version) => return say(concat!("vial-sshd ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(why) => {
@@ -66,13 +75,23 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let ready = match args.detach.then(detach::split).transpose() {
+        Ok(Some(Side::Caller(code))) => return ended(Ok::<_, DetachError>(code)),
+        Ok(Some(Side::Server(ready))) => Some(ready),
+        Ok(None) => None,
+        Err(error) => return ended(Err(error)),
+    };
     // One thread: bytes are carried and encrypted as fast as by several for one client, and an idle server is small.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| ServeError::Runtime { source });
-    let served = runtime.and_then(|runtime| runtime.block_on(serve(args)));
-    match served {
+    ended(runtime.and_then(|runtime| runtime.block_on(serve(args, ready))))
+}
+
+/// Says what went wrong, and makes the code to end with.
+fn ended<E: std::error::Error + 'static>(result: Result<i32, E>) -> ExitCode {
+    match result {
         Ok(code) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)),
         Err(error) => {
             tracing::error!("{}", vial_sys::error_chain(&error));
@@ -100,7 +119,8 @@ fn log() {
         .try_init();
 }
 
-fn say(text: &str) -> ExitCode {
+/// Writes to standard output.
+pub(crate) fn say(text: &str) -> ExitCode {
     use std::io::Write as _;
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,8 +128,17 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// Serves until the end, and returns the code to end with.
-async fn serve(args: Args) -> Result<i32, ServeError> {
+/// Serves until the end, and returns the code to end with. Who waits for it is told when it is `ready`.
+async fn serve(args: Args, ready: Option<Ready>) -> Result<i32, ServeError> {
+    let _held = match (Mark::take(args.listen.port()), &ready) {
+        (Ok(None), Some(_)) => {
+            tracing::info!("another vial-sshd serves here already");
+            return Ok(0);
+        }
+        (Err(source), Some(_)) => return Err(ServeError::Mark { source }),
+        // Only who goes to the background has to know of others.
+        (mark, _) => mark,
+    };
     let config = Arc::new(config(&args, host_keys::load(&args.host_keys)?));
     let listener = listen(args.listen).await?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen {
@@ -128,6 +157,9 @@ async fn serve(args: Args) -> Result<i32, ServeError> {
         Ok(entry) => entry,
         Err(code) => return Ok(code),
     };
+    if let Some(ready) = ready {
+        ready.tell()?;
+    }
     tracing::info!("listening on {address}");
     let (end, ending) = watch::channel(false);
     let clients = clients::serve(&args, listener, config, site.clone(), ending);
@@ -225,6 +257,7 @@ fn site(args: &Args) -> Result<(Arc<Site>, Option<sudo::Service>), ServeError> {
         program,
         busybox,
         environment: std::env::vars_os().collect(),
+        expires: args.expires,
         sudo: service.as_ref().map(|service| service.name().to_owned()),
     };
     Ok((Arc::new(site), service))

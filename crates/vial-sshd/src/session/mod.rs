@@ -22,6 +22,7 @@ use russh::{ChannelWriteHalf, Sig};
 use crate::auth::Grant;
 use crate::connection::Client;
 use crate::environment::{self, Environment};
+use crate::expiry::Warnings;
 use crate::forward::agent::AgentSocket;
 use crate::inbound::{Closed, Inbound};
 use crate::reaper::Whom;
@@ -100,6 +101,9 @@ impl Session {
         let environment = self.whole_environment(site, client, login, original.as_deref());
         let invocation = command::invocation(&wanted, shell.as_ref(), &site.program);
         let terminal = self.terminal.take();
+        // Only somebody at a terminal reads them; what a program reads must not change.
+        let warnings = site.expires.filter(|_| terminal.is_some());
+        let warnings = warnings.map(Warnings::new);
         let started = process::start(site, &login.account, invocation, terminal, environment);
         let handle = client.handle.clone();
         match started {
@@ -109,7 +113,7 @@ impl Session {
                 // The socket lives as long as the session does.
                 let agent = self.agent.take();
                 tokio::spawn(async move {
-                    process::serve(child, ends, client_side, write, handle).await;
+                    process::serve(child, ends, client_side, write, handle, warnings).await;
                     drop(agent);
                 });
             }

@@ -20,6 +20,7 @@ use super::command::Invocation;
 use super::{directory, signals};
 use crate::descriptor::{Reader, Writer};
 use crate::environment::Environment;
+use crate::expiry::Warnings;
 use crate::inbound::{Closed, Inbound, Input};
 use crate::reaper::{Child, Ended};
 use crate::site::Site;
@@ -136,6 +137,7 @@ pub(super) async fn serve(
     (inbound, mut closed): (Inbound, Closed),
     write: ChannelWriteHalf<Msg>,
     handle: Handle,
+    warnings: Option<Warnings>,
 ) {
     let terminal = ends.stderr.is_none();
     let outputs = async {
@@ -159,7 +161,19 @@ pub(super) async fn serve(
                 feeding.abort();
             }
         }
+        () = warn(warnings, &write) => {}
     }
+}
+
+/// Tells the person, beside what the command says, when there is something to be told; for ever.
+async fn warn(warnings: Option<Warnings>, write: &ChannelWriteHalf<Msg>) {
+    if let Some(mut warnings) = warnings {
+        while let Some(line) = warnings.next().await {
+            // It fails when the client is gone.
+            let _ = write.extended_data_bytes(STDERR, line.into_bytes()).await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// How a command ended; `None` when the server itself ends. What fails here fails because the client is gone.

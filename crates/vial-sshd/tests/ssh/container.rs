@@ -92,6 +92,7 @@ pub(crate) struct Container {
     user: String,
     privileges: String,
     change: &'static str,
+    beside: bool,
 }
 
 impl Container {
@@ -101,7 +102,14 @@ impl Container {
             user: "0:0".into(),
             privileges: String::new(),
             change: "",
+            beside: false,
         }
+    }
+
+    /// The server runs beside an entry point that is PID 1; what a hook would see is in the line `hook: CODE`.
+    pub(crate) fn beside_an_entry_point(mut self) -> Self {
+        self.beside = true;
+        self
     }
 
     /// The server runs as this user and group.
@@ -153,18 +161,30 @@ impl Container {
                 fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644)).unwrap();
             }
         }
+        let server = format!("/vial/bin/vial-sshd --listen 127.0.0.1 --port 0 {arguments}");
+        let start = if self.beside {
+            // In a subshell: the shell redirects its own output while it starts a program.
+            format!(
+                "/vial/bin/busybox sh -c '({server} --detach >/tmp/hook 2>&1); echo \"hook: $?\" >&2; \
+                 while :; do /vial/bin/busybox sleep 1000; done'"
+            )
+        } else {
+            server
+        };
         let script = format!(
             "set -e; cd {}; keys=$PWD root=$PWD/root\n{mount}\n\
-             mkdir -p $root/proc $root/dev $root/vial/bin $root/vial/keys $root/run $root/tmp\n\
+             mkdir -p $root/proc $root/dev $root/vial/bin $root/vial/keys $root/run $root/tmp; chmod 1777 $root/tmp\n\
              mount --rbind /dev $root/dev; mount -t proc proc $root/proc\n\
              for file in vial-sshd busybox; do touch $root/vial/bin/$file; done\n\
              mount --bind {} $root/vial/bin/vial-sshd; mount --bind {} $root/vial/bin/busybox\n\
              cp ssh_host_ed25519_key authorized_keys $root/vial/keys; chmod 600 id\n{}\n{freeze}\n\
-             export HOME=/root; exec {}chroot --userspec={} $root /vial/bin/vial-sshd --listen 127.0.0.1 --port 0 {arguments}",
+             chown {} /proc/self/fd/2; export HOME=/root; exec {}chroot --userspec={} $root {start}",
             directory.path().display(),
             env!("CARGO_BIN_EXE_vial-sshd"),
             busybox.display(),
             self.change,
+            // As runc does: whoever runs in there may open its output.
+            self.user,
             self.privileges,
             self.user,
         );

@@ -8,6 +8,7 @@ mod forwards;
 mod lab;
 mod limits;
 mod logins;
+mod means;
 mod pods;
 mod streams;
 mod terminals;
