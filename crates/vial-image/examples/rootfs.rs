@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for suite in &mut suites {
         suite.allow_expired = all || suite.name == "sid";
     }
-    let wanted: &[debian::PackageList] = match kind.as_str() {
+    let wanted: &[debian::PackageList<'_>] = match kind.as_str() {
         "node" => &[lists::NODE],
         "toolbox" => &[lists::TOOLBOX],
         _ => &[lists::NODE, lists::VM],

@@ -1,25 +1,22 @@
 //! The Debian side of a node image, as a build sees it: which packages, and root file systems made of them.
 //!
 //! The choice of packages (the *lock*) is kept below `$VIAL_HOME/cache/debian/`, so that a rebuild asks no archive and
-//! gives the same digest. It is renewed after [`FRESH`], or when [`BuildOptions::refresh`] is set, or when the archive no
+//! gives the same digest ([`choice`]). It is renewed after a week, or when [`BuildOptions::refresh`] is set, or when the archive no
 //! longer has a package of it; an old one is good enough when the archive cannot be reached.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice;
 use crate::debian::lists::{NGINX, NODE, TOOLBOX, VM};
 use crate::debian::{self, DebianError, Lock, Suite};
 use crate::digest::{Digest, Hasher};
-use crate::disk;
 use crate::error::{Error, Result};
 use crate::options::{BuildOptions, Progress, Report};
 use crate::sbom::DebianPackage;
 
-/// How long a choice of packages is used without asking again.
-const FRESH: Duration = Duration::from_hours(7 * 24);
-const ARCHITECTURE: &str = "amd64";
+pub(crate) const ARCHITECTURE: &str = "amd64";
 
 /// Which root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,19 +77,10 @@ impl Base {
             source,
         })?;
         let suites = suites(options)?;
-        let path = cache.join(format!("lock-{}.json", key(&suites).short()));
-        let kept = if options.refresh { None } else { read(&path) };
-        let (locks, cached) = match kept {
-            Some((locks, true)) => (locks, true),
-            Some((old, false)) => match choose(&suites, &cache, id, report).await {
-                Err(DebianError::Download { .. }) => (old, true),
-                chosen => (keep(&path, chosen?)?, false),
-            },
-            None => (
-                keep(&path, choose(&suites, &cache, id, report).await?)?,
-                false,
-            ),
-        };
+        let key = choice::key(&suites, &[NODE, VM, TOOLBOX, NGINX]);
+        let path = cache.join(format!("lock-{}.json", key.short()));
+        let choosing = async || choose(&suites, &cache, id, report).await;
+        let (locks, cached) = choice::make(&path, options.refresh, choosing).await?;
         let mut base = Self { locks, cache };
         report(Progress::Finished {
             id: id.into(),
@@ -106,7 +94,7 @@ impl Base {
             report(Progress::Note {
                 text: "the archive has newer packages: choosing again".into(),
             });
-            base.locks = keep(&path, choose(&suites, &base.cache, id, report).await?)?;
+            base.locks = choice::keep(&path, choose(&suites, &base.cache, id, report).await?)?;
             base.fetch(options, report).await?;
         }
         Ok(base)
@@ -137,7 +125,7 @@ impl Base {
             id: id.into(),
             title: "fetch debian packages".into(),
         });
-        debian::fetch(&locks, &self.cache, &translate(id, report)).await?;
+        debian::fetch(&locks, &self.cache, &choice::translate(id, report)).await?;
         report(Progress::Finished {
             id: id.into(),
             cached: false,
@@ -225,7 +213,7 @@ async fn choose(
     id: &str,
     report: Report<'_>,
 ) -> Result<Locks, DebianError> {
-    let tell = translate(id, report);
+    let tell = choice::translate(id, report);
     let mut layered = debian::lock(suites, ARCHITECTURE, &[NODE, VM], cache, &tell)
         .await?
         .into_iter();
@@ -270,69 +258,4 @@ fn suites(options: &BuildOptions) -> Result<Vec<Suite>, DebianError> {
         suite.allow_expired |= options.allow_expired;
     }
     Ok(suites)
-}
-
-/// What another choice of packages could come from.
-fn key(suites: &[Suite]) -> Digest {
-    let mut hasher = Hasher::default();
-    for suite in suites {
-        hasher.field(&suite.name);
-        hasher.field(&suite.mirror);
-        suite
-            .keyring
-            .fingerprints()
-            .iter()
-            .for_each(|fingerprint| hasher.field(fingerprint));
-    }
-    for list in [NODE, VM, TOOLBOX, NGINX] {
-        for word in list.wanted.iter().chain(list.excluded).chain(list.assumed) {
-            hasher.field(word);
-        }
-    }
-    hasher.finish()
-}
-
-/// A kept choice, and whether it is fresh. One that cannot be read is made anew.
-fn read(path: &Path) -> Option<(Locks, bool)> {
-    let locks = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    // A clock that went back makes it fresh.
-    let old = path
-        .metadata()
-        .ok()?
-        .modified()
-        .ok()?
-        .elapsed()
-        .is_ok_and(|age| age > FRESH);
-    Some((locks, !old))
-}
-
-fn keep(path: &Path, locks: Locks) -> Result<Locks> {
-    disk::write_atomically(path, &crate::oci::to_bytes(&locks))?;
-    Ok(locks)
-}
-
-/// Debian's progress as a build's.
-fn translate<'a>(id: &'a str, report: Report<'a>) -> impl Fn(debian::Progress) + Send + Sync + 'a {
-    move |progress| {
-        let detail = match progress.total {
-            Some(total) if total > 1_000_000 => {
-                format!(
-                    "{} {} ({} of {} MB)",
-                    progress.phase,
-                    progress.item,
-                    progress.done / 1_000_000,
-                    total / 1_000_000
-                )
-            }
-            Some(total) => format!(
-                "{} {} ({} of {total})",
-                progress.phase, progress.item, progress.done
-            ),
-            None => format!("{} {}", progress.phase, progress.item),
-        };
-        report(Progress::Update {
-            id: id.into(),
-            detail,
-        });
-    }
 }

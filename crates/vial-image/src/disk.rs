@@ -22,7 +22,7 @@ pub(crate) fn require_free(path: &Path, needed: u64) -> Result<()> {
 
 /// Replaces `path` as a whole: the new content is written aside, synced and renamed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     std::fs::create_dir_all(directory).at("create", directory)?;
     let mut file = tempfile::Builder::new()
         .prefix(".tmp-")
@@ -42,7 +42,15 @@ pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> 
     file.persist(path)
         .map_err(|error| error.error)
         .at("rename a file to", path)?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))
+    sync_directory(directory_of(path))
+}
+
+/// The directory that a path is in: of `x` it is `.`.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes renames in a directory durable.

@@ -199,6 +199,16 @@ fn debian_hint(error: &DebianError) -> Option<String> {
             "check the network, or name another archive with --mirror URL; what was fetched is kept"
                 .into()
         }
+        DebianError::NoSuite { .. } => {
+            "--suite takes a name like trixie, bookworm, stable or sid, as they stand below dists/ of the archive".into()
+        }
+        DebianError::NoPackage { near, .. } if near.is_empty() => {
+            "https://packages.debian.org finds packages by what is in them".into()
+        }
+        DebianError::NoPackage { near, .. } => format!("did you mean {}?", near.join(" or ")),
+        DebianError::BadPackage { .. } => {
+            "write it as in a Depends field, for example nginx or 'nginx (>= 1.26)'".into()
+        }
         DebianError::Signature { .. } => {
             "the file was refused; another archive may be signed with other keys: --keyring FILE"
                 .into()

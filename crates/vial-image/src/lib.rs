@@ -21,14 +21,17 @@
 
 mod base;
 mod build;
+mod choice;
 mod components;
 mod containers;
 pub mod debian;
+pub mod debian_image;
 mod digest;
 mod disk;
 mod error;
 mod image;
 mod layer;
+mod layout;
 pub mod load;
 mod oci;
 mod options;

@@ -9,7 +9,7 @@ use std::path::Path;
 use mirror::Mirror;
 use vial_image::debian::{self, DebianError, Lock, PackageList, Progress, rootfs};
 
-const LIST: PackageList = PackageList {
+const LIST: PackageList<'static> = PackageList {
     name: "test",
     wanted: &["app"],
     excluded: &[],
@@ -281,4 +281,38 @@ async fn says_what_the_mirror_does_not_have() {
         error.ends_with("/debian/pool/lib_2.0-1_amd64.deb: the mirror answered 404"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_package_or_suite_that_there_is_not_is_told_with_names_like_it() {
+    let (mirror, cache) = (Mirror::start().await, tempfile::tempdir().unwrap());
+    let mut suite = mirror.suite();
+    let said = async |suite: &debian::Suite, wanted: &str| {
+        let list = PackageList {
+            wanted: &["app", wanted],
+            ..LIST
+        };
+        let suites = [suite.clone()];
+        let locked = debian::lock(&suites, "amd64", &[list], cache.path(), &quiet).await;
+        locked.unwrap_err()
+    };
+    let error = said(&suite, "unussed (>= 2)").await;
+    assert_eq!(
+        error.to_string(),
+        "debian test has no package `unussed (>= 2)`"
+    );
+    assert!(
+        matches!(&error, DebianError::NoPackage { near, .. } if *near == ["unused"]),
+        "{error:?}"
+    );
+    for bad in ["a b", "../x y", "a (2)"] {
+        let error = said(&suite, bad).await;
+        assert!(
+            matches!(error, DebianError::BadPackage { .. }),
+            "{bad}: {error:?}"
+        );
+    }
+    suite.name = "tset".into();
+    let error = said(&suite, "unused").await.to_string();
+    assert!(error.contains("has no suite `tset`"), "{error}");
 }

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use vial_image::debian::DebianError;
 use vial_image::load::LoadError;
 
 use crate::kubeconfig;
@@ -268,6 +269,13 @@ impl From<vial_image::Error> for Error {
             }
             Image::InUse { .. } => Some(Code::Conflict),
             Image::NoSpace { .. } => Some(Code::NoSpace),
+            Image::Debian(error) => match **error {
+                DebianError::NoSuite { .. } | DebianError::NoPackage { .. } => Some(Code::NotFound),
+                DebianError::BadPackage { .. } | DebianError::Conflict { .. } => {
+                    Some(Code::BadInput)
+                }
+                _ => None,
+            },
             _ => None,
         };
         let hint = error.hint();

@@ -1,4 +1,5 @@
-//! Building a node image with its progress shown: for `vial node-image build` and for the first `vial up`.
+//! Making images with their progress shown: node images for `vial node-image build` and for the first `vial up`, base images
+//! for `vial image debian`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -17,15 +18,31 @@ pub(crate) async fn build(
     options: &BuildOptions,
     progress: &mut Progress,
 ) -> Result<NodeImage> {
+    let work = async |report: Report<'_>| vial_image::build(store, options, report).await;
+    watch(progress, "the build of the node image", work).await
+}
+
+/// Takes what a build tells.
+pub(crate) type Report<'a> = &'a (dyn Fn(Build) + Send + Sync);
+
+/// Shows how `work` goes on, which people call `what`, until it ends or is interrupted.
+///
+/// # Errors
+/// Those of the work; when interrupted.
+pub(crate) async fn watch<T>(
+    progress: &mut Progress,
+    what: &str,
+    work: impl AsyncFnOnce(Report<'_>) -> vial_image::Result<T>,
+) -> Result<T> {
     let shared = Mutex::new(progress);
     let report = |event: Build| {
         let mut progress = shared.lock().unwrap_or_else(PoisonError::into_inner);
         show(&mut progress, event);
     };
     let result = tokio::select! {
-        result = vial_image::build(store, options, &report) => result.map_err(Error::from),
-        () = interrupt::signal() => Err(Error::new(Code::Interrupted, "the build of the node image was interrupted")
-            .hint("run the same command again: it goes on with what is built already")),
+        result = work(&report) => result.map_err(Error::from),
+        () = interrupt::signal() => Err(Error::new(Code::Interrupted, format!("{what} was interrupted"))
+            .hint("run the same command again: it goes on with what is there already")),
     };
     if result.is_err() {
         shared

@@ -4,7 +4,6 @@
 //! of it, and that directory becomes one layer of the node image.
 
 mod images;
-mod layout;
 mod toolbox;
 
 use std::collections::BTreeMap;
@@ -14,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use images::{Image, Part};
-use layout::Layout;
+use toolbox::Kept;
 pub(crate) use toolbox::Toolbox;
 
 use crate::components::{Built, Programs};
@@ -23,6 +22,7 @@ use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::image::{CONTAINERD_ROOT, ComponentRecord};
 use crate::layer::{Compressed, EPOCH, LayerTar, TarWriter};
+use crate::layout::{IMAGE_NAME, Layout};
 use crate::oci;
 use crate::store::{LayerBlob, Writer};
 
@@ -134,7 +134,8 @@ impl Containers<'_> {
 
     /// Writes all images as an OCI layout, each layer once.
     fn write_layout(&self, plan: &[Image], root: &Path) -> Result<Vec<ComponentRecord>> {
-        let mut layout = Layout::new(root)?;
+        let mut layout = Layout::new(root, &[IMAGE_NAME])?;
+        let mut records = Vec::new();
         let mut made: BTreeMap<Part, Compressed> = BTreeMap::new();
         for image in plan {
             for &part in &image.layers {
@@ -143,17 +144,30 @@ impl Containers<'_> {
                 }
             }
             let layers: Vec<_> = image.layers.iter().map(|part| made[part].clone()).collect();
-            layout.image(image, &layers)?;
+            let digest = layout.image(&image.names, &image.run, &layers)?;
+            records.extend(image.names.iter().map(|name| ComponentRecord {
+                name: name.clone(),
+                version: image.version.clone(),
+                source: image.source.clone(),
+                sha256: digest.hex().into(),
+                path: None,
+                modules: Vec::new(),
+            }));
         }
-        layout.finish()
+        layout.finish()?;
+        Ok(records)
     }
 
     fn part(&self, layout: &Layout, part: Part) -> Result<Compressed> {
         let program = |name: &'static str| self.programs.get(name);
+        let kept = |kept: &Kept| {
+            layout.existing(&kept.file, &kept.compressed)?;
+            Ok(kept.compressed.clone())
+        };
         match part {
-            Part::Toolbox => layout.existing(&self.toolbox.toolbox),
-            Part::Nginx => layout.existing(&self.toolbox.nginx),
-            Part::Busybox => layout.existing(&self.toolbox.busybox),
+            Part::Toolbox => kept(&self.toolbox.toolbox),
+            Part::Nginx => kept(&self.toolbox.nginx),
+            Part::Busybox => kept(&self.toolbox.busybox),
             Part::Pause => layout.layer(|tar| add(tar, "pause", program("pause")?)),
             Part::Coredns => layout.layer(|tar| add(tar, "coredns", program("coredns")?)),
             Part::SampleApiserver => {
@@ -263,7 +277,7 @@ mod tests {
             Err(Error::NoProgram { .. }) => return vial_testing::skip("there is no go"),
             built => built.unwrap(),
         };
-        let mut layout = Layout::new(&home.path().join("layout")).unwrap();
+        let mut layout = Layout::new(&home.path().join("layout"), &[IMAGE_NAME]).unwrap();
         let make = |text: &'static str| {
             layout
                 .layer(|tar| tar.file(text, 0o4755, text.len() as u64, text.as_bytes()))
@@ -271,10 +285,14 @@ mod tests {
         };
         let layers = [make("one"), make("two")];
         layout
-            .image(&layout::tests::image(&["a:1", "b:2"]), &layers)
+            .image(
+                &["a:1".into(), "b:2".into()],
+                &oci::RunConfig::default(),
+                &layers,
+            )
             .unwrap();
         layout
-            .image(&layout::tests::image(&["c:3"]), &layers[..1])
+            .image(&["c:3".into()], &oci::RunConfig::default(), &layers[..1])
             .unwrap();
         layout.finish().unwrap();
         let programs = Programs {

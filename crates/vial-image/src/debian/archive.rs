@@ -105,7 +105,13 @@ pub(crate) async fn open(
     };
     tell(&suite.name, 0, None);
     let url = suite.url("InRelease");
-    let signed = fetcher.get(&url).await?;
+    let signed = fetcher.get(&url).await.map_err(|error| match error {
+        DebianError::Status { status: 404, .. } => DebianError::NoSuite {
+            suite: suite.name.clone(),
+            mirror: suite.mirror.clone(),
+        },
+        other => other,
+    })?;
     let text = suite.keyring.open(&url, &signed)?;
     let release = Release::parse(&url, &text)?;
     release.check(&suite.name, &url, Timestamp::now(), suite.allow_expired)?;

@@ -84,6 +84,32 @@ pub enum DebianError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An archive without that suite.
+    #[error("the archive {mirror} has no suite `{suite}`")]
+    NoSuite {
+        /// As asked for.
+        suite: String,
+        /// Base URL of the archive.
+        mirror: String,
+    },
+    /// A wanted package that there is not.
+    #[error("debian {suite} has no package `{package}`")]
+    NoPackage {
+        /// As asked for.
+        package: String,
+        /// The first suite that was looked into.
+        suite: String,
+        /// Names that look like it, the nearest first.
+        near: Vec<String>,
+    },
+    /// A wanted package that is no relation, as a Depends field has them.
+    #[error("`{text}` is not the name of a package: {reason}")]
+    BadPackage {
+        /// As asked for.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A package or dependency that no suite satisfies.
     #[error("cannot satisfy {relation}, needed by {needed_by}: {reason}")]
     Unsatisfied {

@@ -4,19 +4,19 @@
 
 /// A named list of wanted packages.
 #[derive(Debug, Clone, Copy)]
-pub struct PackageList {
+pub struct PackageList<'a> {
     /// For people and progress.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Relations as in a Depends field.
-    pub wanted: &'static [&'static str],
+    pub wanted: &'a [&'a str],
     /// Never chosen.
-    pub excluded: &'static [&'static str],
+    pub excluded: &'a [&'a str],
     /// Taken as installed; dpkg is told so by a package `vial-provides`.
-    pub assumed: &'static [&'static str],
+    pub assumed: &'a [&'a str],
 }
 
 /// The base of every node: what kubelet, containerd, CRIU and a person at a shell need.
-pub const NODE: PackageList = PackageList {
+pub const NODE: PackageList<'static> = PackageList {
     name: "node",
     wanted: &[
         // a system to log in to
@@ -77,7 +77,7 @@ pub const NODE: PackageList = PackageList {
 /// On top of [`NODE`]: virtual machines and the kernel they boot.
 ///
 /// Nodes boot the kernel directly with an initramfs of vial's own, so that of Debian is not made.
-pub const VM: PackageList = PackageList {
+pub const VM: PackageList<'static> = PackageList {
     name: "vm",
     wanted: &["qemu-system-x86", "qemu-utils", "linux-image-cloud-amd64"],
     excluded: NODE.excluded,
@@ -85,7 +85,7 @@ pub const VM: PackageList = PackageList {
 };
 
 /// An image to debug from inside a cluster.
-pub const TOOLBOX: PackageList = PackageList {
+pub const TOOLBOX: PackageList<'static> = PackageList {
     name: "toolbox",
     wanted: &[
         "bash",
@@ -110,9 +110,28 @@ pub const TOOLBOX: PackageList = PackageList {
 };
 
 /// On top of [`TOOLBOX`]: the web server that Kubernetes' tests run.
-pub const NGINX: PackageList = PackageList {
+pub const NGINX: PackageList<'static> = PackageList {
     name: "nginx",
     wanted: &["nginx"],
+    excluded: NODE.excluded,
+    assumed: &[],
+};
+
+/// A small Debian to build on: a shell, accounts, packages of one's own choice by apt.
+pub const SLIM: PackageList<'static> = PackageList {
+    name: "slim",
+    wanted: &[
+        "apt",
+        "debian-archive-keyring",
+        "bash",
+        "ca-certificates",
+        "passwd",
+        "login",
+        "adduser",
+        "mount",
+        "netbase",
+        "tzdata",
+    ],
     excluded: NODE.excluded,
     assumed: &[],
 };

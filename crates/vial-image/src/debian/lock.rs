@@ -109,7 +109,7 @@ impl Lock {
 pub async fn lock(
     suites: &[Suite],
     architecture: &str,
-    lists: &[PackageList],
+    lists: &[PackageList<'_>],
     cache: &Path,
     report: Report<'_>,
 ) -> Result<Vec<Lock>, DebianError> {
@@ -120,6 +120,9 @@ pub async fn lock(
         let index = archive::open(&fetcher, suite, architecture, report).await?;
         epoch.get_or_insert(index.date.as_second());
         universe.add(suite.rank, number, index.packages);
+    }
+    for wanted in lists.iter().flat_map(|list| list.wanted) {
+        universe.require(wanted, suites.first().map_or("", |suite| &suite.name))?;
     }
     let epoch = epoch.ok_or_else(|| DebianError::malformed("the list of suites", "it is empty"))?;
     let mut locks = Vec::new();

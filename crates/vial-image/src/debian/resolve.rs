@@ -71,6 +71,41 @@ impl Universe {
         }
     }
 
+    /// Refuses a wanted package that no suite has or provides; `suite` names them in the error.
+    pub fn require(&self, wanted: &str, suite: &str) -> Result<(), DebianError> {
+        let bad = |reason| DebianError::BadPackage {
+            text: wanted.to_owned(),
+            reason,
+        };
+        for any in parse_field(wanted).map_err(bad)? {
+            let known = |relation: &Relation| {
+                self.by_name.contains_key(&relation.name)
+                    || self.providers.contains_key(&relation.name)
+            };
+            if !any.0.iter().any(known) {
+                return Err(DebianError::NoPackage {
+                    near: self.near(&any.0[0].name),
+                    package: any.to_string(),
+                    suite: suite.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// At most three names that look like this one, the nearest first.
+    fn near(&self, name: &str) -> Vec<String> {
+        let mut near: Vec<(f64, &String)> = self
+            .by_name
+            .keys()
+            .map(|known| (strsim::jaro_winkler(name, known), known))
+            .filter(|(likeness, _)| *likeness > 0.85)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        near.truncate(3);
+        near.into_iter().map(|(_, known)| known.clone()).collect()
+    }
+
     /// A package of a [`Solution`].
     pub fn package(&self, id: usize) -> &Package {
         &self.packages[id]

@@ -1,6 +1,7 @@
-//! `vial image load|ls|rm`: the container images of a cluster.
+//! `vial image load|debian|ls|rm`: the container images of a cluster.
 
 mod bring;
+mod debian;
 mod load;
 mod rm;
 
@@ -32,6 +33,8 @@ pub(crate) struct ImageArgs {
 enum ImageCommand {
     /// Load images from archives, layouts or a local container engine, for pods on all nodes
     Load(load::LoadArgs),
+    /// Make a base image of Debian packages, without any registry
+    Debian(Box<debian::DebianArgs>),
     /// List the images that the nodes have
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -57,6 +60,7 @@ pub(crate) async fn run(context: &Context, args: ImageArgs) -> Result {
     context.require_root("use the images of a cluster")?;
     match args.command {
         ImageCommand::Load(args) => load::run(context, args).await,
+        ImageCommand::Debian(args) => debian::run(context, *args).await,
         ImageCommand::Ls(args) => ls(context, &args).await,
         ImageCommand::Rm(args) => rm::run(context, args).await,
     }

@@ -22,6 +22,8 @@ use crate::world::World;
 #[test]
 fn registry_and_images() {
     crane();
+    // The page has no network to fetch packages by.
+    crate::base_image::cached(&Lab::new(&[]), &["--packages", "sudo", "--init"]);
     run("registry-and-images.md");
 }
 

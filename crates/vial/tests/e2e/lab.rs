@@ -297,6 +297,11 @@ impl Lab {
         self.dir.path().join("kubeconfig")
     }
 
+    /// $VIAL_HOME, which tests share.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod base_image;
 mod cluster;
 mod configured;
 mod copies;

@@ -36,6 +36,19 @@ pub(super) struct To {
     cluster: ClusterFlag,
 }
 
+/// What is read, and what it is called meanwhile.
+pub(super) struct Reading {
+    pub(super) source: Source,
+    pub(super) title: String,
+}
+
+impl From<Source> for Reading {
+    fn from(source: Source) -> Self {
+        let title = format!("read {source}");
+        Self { source, title }
+    }
+}
+
 /// A cluster that can take images; found before anything is read or built.
 pub(super) struct Destination<'a> {
     context: &'a Context,
@@ -67,7 +80,7 @@ impl Destination<'_> {
     /// Brings all images of the sources, or nothing; `names` replace those of the only image.
     pub(super) async fn bring(
         &self,
-        sources: Vec<Source>,
+        sources: impl IntoIterator<Item = Reading>,
         names: &[ImageName],
         output: &OutputArgs,
     ) -> Result {
@@ -127,14 +140,14 @@ impl Destination<'_> {
 
 async fn read_all(
     writer: &Arc<ImageWriter>,
-    sources: Vec<Source>,
+    sources: impl IntoIterator<Item = Reading>,
     names: &[ImageName],
     progress: &mut Progress,
 ) -> Result<Vec<LoadedImage>> {
     let mut read = Vec::new();
-    for source in sources {
-        let images = read_one(writer, source.clone(), names.to_vec(), progress).await?;
-        read.push((source, images));
+    for reading in sources {
+        let images = read_one(writer, &reading, names.to_vec(), progress).await?;
+        read.push((reading.source, images));
     }
     Ok(load::unite(read)?)
 }
@@ -154,15 +167,15 @@ fn check_nodes(nodes: &[String], status: &ClusterStatus) -> Result<()> {
 /// Reads one source in a thread of its own and shows how far it is.
 async fn read_one(
     writer: &Arc<ImageWriter>,
-    source: Source,
+    reading: &Reading,
     tags: Vec<ImageName>,
     progress: &mut Progress,
 ) -> Result<Vec<LoadedImage>> {
+    let Reading { source, title } = reading;
     let meter = Arc::new(Meter::default());
     let what = format!("cannot load {source}");
-    let step = format!("read {source}");
-    progress.started(&step, &step, None, progress.now_us());
-    let (reader, own) = (Arc::clone(writer), Arc::clone(&meter));
+    progress.started(title, title, None, progress.now_us());
+    let (reader, source, own) = (Arc::clone(writer), source.clone(), Arc::clone(&meter));
     let mut reading =
         tokio::task::spawn_blocking(move || load::load(&reader, &source, &tags, &own));
     let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -175,7 +188,7 @@ async fn read_one(
                 interrupted = true;
                 meter.cancel();
             }
-            _ = tick.tick() => progress.detail(&step, &how_far(&meter)),
+            _ = tick.tick() => progress.detail(title, &how_far(&meter)),
         }
     };
     let read = read.map_err(|error| Error::caused("the reading of the archive ended", error))?;
@@ -193,7 +206,7 @@ async fn read_one(
         // The others name what they are about.
         error => error.into(),
     })?;
-    progress.finished(&step, progress.now_us());
+    progress.finished(title, progress.now_us());
     Ok(images)
 }
 

@@ -75,6 +75,7 @@ pub(super) async fn run(context: &Context, args: LoadArgs) -> Result {
             .hint("without -t they keep the names they have; load one at a time to rename it"));
     }
     let destination = args.to.find(context).await?;
+    let sources = sources.into_iter().map(Into::into);
     destination.bring(sources, &tags, &args.output).await
 }
 

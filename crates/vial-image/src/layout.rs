@@ -1,35 +1,37 @@
 //! Container images as an OCI layout in a directory of its own.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::images::Image;
-use super::toolbox::Kept;
 use crate::digest::Digest;
 use crate::error::{IoContext, Result};
-use crate::image::ComponentRecord;
 use crate::layer::{self, Compressed, LayerTar};
-use crate::oci::{self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs};
+use crate::oci::{
+    self, CREATED, Descriptor, History, ImageConfig, Index, Manifest, Map, RootFs, RunConfig,
+};
 use crate::store::descriptor;
 
 /// How containerd and `image-root` name an image in an index.
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// An OCI layout in the making, in a directory of its own.
-pub(super) struct Layout {
+pub(crate) struct Layout {
     root: PathBuf,
     index: Index,
-    records: Vec<ComponentRecord>,
+    /// The annotations that say an image's name.
+    named_by: &'static [&'static str],
 }
 
 impl Layout {
-    pub(super) fn new(root: &Path) -> Result<Self> {
+    /// A layout in `root`, which is made; its images are named by these annotations.
+    pub(crate) fn new(root: &Path, named_by: &'static [&'static str]) -> Result<Self> {
         let blobs = root.join("blobs/sha256");
         fs::create_dir_all(&blobs).at("create", &blobs)?;
         Ok(Self {
             root: root.to_path_buf(),
             index: Index::default(),
-            records: Vec::new(),
+            named_by,
         })
     }
 
@@ -44,7 +46,7 @@ impl Layout {
         Ok(descriptor(media_type, digest, bytes.len()))
     }
 
-    pub(super) fn layer(
+    pub(crate) fn layer(
         &self,
         make: impl FnOnce(&mut LayerTar<'_, '_>) -> Result<()>,
     ) -> Result<Compressed> {
@@ -55,20 +57,27 @@ impl Layout {
         Ok(compressed)
     }
 
-    pub(super) fn existing(&self, kept: &Kept) -> Result<Compressed> {
-        let to = self.blob_path(&kept.compressed.digest);
-        if fs::hard_link(&kept.file, &to).is_err() {
-            fs::copy(&kept.file, &to).at("copy", &kept.file)?;
+    /// Takes a layer that was made before, as a file.
+    pub(crate) fn existing(&self, file: &Path, layer: &Compressed) -> Result<()> {
+        let to = self.blob_path(&layer.digest);
+        if fs::hard_link(file, &to).is_err() {
+            fs::copy(file, &to).at("copy", file)?;
         }
-        Ok(kept.compressed.clone())
+        Ok(())
     }
 
-    pub(super) fn image(&mut self, image: &Image, layers: &[Compressed]) -> Result<()> {
+    /// Adds an image of layers that are there, lowest first; returns the digest of its manifest.
+    pub(crate) fn image(
+        &mut self,
+        names: &[String],
+        run: &RunConfig,
+        layers: &[Compressed],
+    ) -> Result<Digest> {
         let config = oci::to_bytes(&ImageConfig {
             created: CREATED.into(),
             architecture: "amd64".into(),
             os: "linux".into(),
-            config: image.run.clone(),
+            config: run.clone(),
             rootfs: RootFs {
                 kind: "layers".into(),
                 diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
@@ -97,25 +106,18 @@ impl Layout {
             annotations: Map::new(),
         });
         let manifest = self.blob(oci::MANIFEST, &manifest)?;
-        for name in &image.names {
-            let annotations = Map::from([(IMAGE_NAME.into(), name.clone())]);
+        for name in names {
+            let keys = self.named_by.iter();
             self.index.manifests.push(Descriptor {
-                annotations,
+                annotations: keys.map(|&key| (key.into(), name.clone())).collect(),
                 ..manifest.clone()
             });
-            self.records.push(ComponentRecord {
-                name: name.clone(),
-                version: image.version.clone(),
-                source: image.source.clone(),
-                sha256: manifest.digest.hex().into(),
-                path: None,
-                modules: Vec::new(),
-            });
         }
-        Ok(())
+        Ok(manifest.digest)
     }
 
-    pub(super) fn finish(self) -> Result<Vec<ComponentRecord>> {
+    /// Writes what makes the directory a layout.
+    pub(crate) fn finish(self) -> Result<()> {
         for (name, bytes) in [
             ("index.json", oci::to_bytes(&self.index)),
             ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
@@ -123,41 +125,46 @@ impl Layout {
             let path = self.root.join(name);
             fs::write(&path, bytes).at("write", &path)?;
         }
-        Ok(self.records)
+        Ok(())
     }
 }
 
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::oci::RunConfig;
-
-    pub(in super::super) fn image(names: &[&str]) -> Image {
-        Image {
-            names: names.iter().map(|&name| name.to_owned()).collect(),
-            run: RunConfig::default(),
-            layers: Vec::new(),
-            version: "v1".into(),
-            source: "test".into(),
-        }
+/// Writes a layout as an archive: the same bytes of the same files.
+pub(crate) fn archive(root: &Path, out: impl Write) -> std::io::Result<()> {
+    let mut archive = tar::Builder::new(out);
+    archive.mode(tar::HeaderMode::Deterministic);
+    for name in ["oci-layout", "index.json"] {
+        archive.append_path_with_name(root.join(name), name)?;
     }
+    let blobs = "blobs/sha256";
+    let entries = fs::read_dir(root.join(blobs))?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    names.sort();
+    for name in names {
+        let path = Path::new(blobs).join(name);
+        archive.append_path_with_name(root.join(&path), &path)?;
+    }
+    archive.into_inner()?.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_layout_names_one_manifest_by_all_its_tags() {
         let dir = tempfile::tempdir().unwrap();
-        let mut layout = Layout::new(&dir.path().join("layout")).unwrap();
+        let mut layout = Layout::new(&dir.path().join("layout"), &[IMAGE_NAME]).unwrap();
         let layer = layout
             .layer(|tar| tar.file("f", 0o644, 1, &b"x"[..]))
             .unwrap();
-        layout.image(&image(&["a:1", "b:2"]), &[layer]).unwrap();
-        let records = layout.finish().unwrap();
-        assert_eq!(
-            records
-                .iter()
-                .map(|record| record.name.as_str())
-                .collect::<Vec<_>>(),
-            ["a:1", "b:2"]
-        );
+        let names = ["a:1".to_owned(), "b:2".to_owned()];
+        layout
+            .image(&names, &RunConfig::default(), &[layer])
+            .unwrap();
+        layout.finish().unwrap();
         let index: Index =
             serde_json::from_slice(&fs::read(dir.path().join("layout/index.json")).unwrap())
                 .unwrap();
