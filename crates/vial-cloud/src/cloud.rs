@@ -1,10 +1,13 @@
 //! A cluster as pods of vial see it: a client of its API, and what it says of itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::watcher::watch_object;
 
 use crate::error::{Error, Kind, Result};
 use crate::words;
@@ -101,6 +104,31 @@ impl Cloud {
             Err(error) => {
                 let what = format!("cannot ask the cluster of context {}", self.context);
                 Err(Error::of_api(what, error))
+            }
+        }
+    }
+
+    /// As [`Cloud::facts`], but waits at most so long until the cluster says where its ssh server is.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn await_facts(&self, patience: Duration) -> Result<Facts> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), words::FACTS_NAMESPACE);
+        let mut seen = std::pin::pin!(watch_object(maps, words::FACTS));
+        let mut end = std::pin::pin!(tokio::time::sleep(patience));
+        loop {
+            tokio::select! {
+                map = seen.next() => match map {
+                    Some(Ok(Some(map))) => {
+                        let facts = Facts::of(map.data.unwrap_or_default());
+                        if facts.sshd_image.is_some() {
+                            return Ok(facts);
+                        }
+                    }
+                    Some(Ok(None)) => {}
+                    Some(Err(_)) | None => return self.facts().await,
+                },
+                () = &mut end => return self.facts().await,
             }
         }
     }

@@ -59,7 +59,7 @@ impl Error {
     }
 
     /// What the API answered when `operation` was tried: `cannot create service demo/a`.
-    pub(crate) fn api(operation: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+    pub fn api(operation: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let operation = operation.into();
         move |error| Self::of_api(operation, error)
     }

@@ -12,9 +12,16 @@
 //! |---|---|
 //! | [`words`] | labels, annotations, names of objects |
 //! | [`Cloud`] | a client of the API, and what is known of its cluster |
+//! | [`execute`] | making, waiting, removing |
+//! | [`names`] | names, ranges of names, globs |
+//! | [`plan`] | from what was asked for to objects; pure |
 //! | [`pods`] | the pods of vial as they are now, and as they change |
+
 mod cloud;
 mod error;
+pub mod execute;
+pub mod names;
+pub mod plan;
 pub mod pods;
 pub mod words;
 

@@ -34,6 +34,8 @@ pub const SELECTOR: &str = "app.kubernetes.io/managed-by=vial,vial.dev/pod";
 
 /// The container that one logs in to.
 pub const CONTAINER: &str = "box";
+/// The init container that puts the ssh server into the pod.
+pub const INSTALLER: &str = "vial-sshd";
 /// The name of the port that ssh is served at, in Service and container.
 pub const SSH_PORT: &str = "ssh";
 

@@ -3,6 +3,18 @@
 //! | what | where |
 //! |---|---|
 //! | which cluster and namespace is meant | [`place`] |
+//! | what may be asked for, as flags | [`wish`] |
+//! | who may log in | [`keys`] |
+//! | how the ssh server comes into pods | [`means`] |
+//! | making them | [`make`] |
+//! | many of them by a file | [`batch`] |
+//! | which of those that are there are meant | [`choice`] |
 
+pub(crate) mod batch;
+pub(crate) mod choice;
+pub(crate) mod keys;
+pub(crate) mod make;
+pub(crate) mod means;
 #[expect(dead_code, reason = "the ways of ssh that need the rest come next")]
 pub(crate) mod place;
+pub(crate) mod wish;

@@ -76,6 +76,11 @@ impl Ui {
         let _ = io::stderr().lock().write_all(bytes);
     }
 
+    /// Is only the necessary to be said?
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Says how the work goes; silenced by `--quiet`.
     pub(crate) fn status(&self, line: impl AsRef<str>) {
         if !self.quiet {

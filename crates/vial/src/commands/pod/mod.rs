@@ -1,11 +1,23 @@
 //! `vial pod …`: Linux boxes with ssh on any Kubernetes, one word each.
 
+mod cp;
+mod create;
+mod describe;
+mod exec;
+mod logs;
 mod ls;
+mod restart;
+mod rm;
+mod wait;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use vial_cloud::pods::PodView;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::pods::place::Place;
 
 /// Pods to log in to, on any Kubernetes
 ///
@@ -20,13 +32,75 @@ pub(crate) struct PodArgs {
 
 #[derive(Debug, Subcommand)]
 enum PodCommand {
+    /// Make pods to log in to
+    Create(Box<create::CreateArgs>),
     /// List the pods
     #[command(visible_alias = "list")]
     Ls(ls::LsArgs),
+    /// Show all that is known of pods, and what happened to them
+    Describe(describe::DescribeArgs),
+    /// Remove pods
+    #[command(visible_aliases = ["remove", "delete"])]
+    Rm(rm::RmArgs),
+    /// Start pods afresh
+    Restart(restart::RestartArgs),
+    /// Show what a pod's entry point and its ssh server wrote
+    Logs(logs::LogsArgs),
+    /// Run a command in a pod, through the API
+    Exec(exec::ExecArgs),
+    /// Copy files between pods and this machine
+    Cp(cp::CpArgs),
+    /// Wait until one can log in to pods, or until they are gone
+    Wait(wait::WaitArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: PodArgs) -> Result {
     match args.command {
+        PodCommand::Create(args) => create::run(context, *args).await,
         PodCommand::Ls(args) => ls::run(context, args).await,
+        PodCommand::Describe(args) => describe::run(context, args).await,
+        PodCommand::Rm(args) => rm::run(context, args).await,
+        PodCommand::Restart(args) => restart::run(context, args).await,
+        PodCommand::Logs(args) => logs::run(context, args).await,
+        PodCommand::Exec(args) => exec::run(context, args).await,
+        PodCommand::Cp(args) => cp::run(context, args).await,
+        PodCommand::Wait(args) => wait::run(context, args).await,
     }
+}
+
+/// The name of the Pod that runs now.
+fn pod_of(view: &PodView) -> Result<String> {
+    view.pod.clone().ok_or_else(|| {
+        let error = Error::new(
+            Code::NotFound,
+            format!("pod {} does not run yet", view.name),
+        );
+        error.hint(format!(
+            "`vial pod wait {0}`, `vial pod describe {0}`",
+            view.name
+        ))
+    })
+}
+
+/// What the API answered.
+fn api(what: String, error: kube::Error) -> Error {
+    vial_cloud::Error::api(what)(error).into()
+}
+
+/// What ssh calls the pod, whatever else is called like it.
+fn host_name(place: &Place, view: &PodView) -> String {
+    format!(
+        "{}.{}.{}.vial",
+        view.name,
+        view.namespace,
+        place.host_part()
+    )
+}
+
+/// Brings what ssh reads up to date.
+async fn refresh(_context: &Context, _place: &Place) {}
+
+/// A configuration for ssh that finds the pod.
+async fn ssh_config(_context: &Context, _place: &Place) -> Result<PathBuf> {
+    Err(Error::new(Code::Failed, "not yet"))
 }
