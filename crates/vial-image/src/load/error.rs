@@ -136,13 +136,13 @@ impl LoadError {
             ),
             Self::NotHere { reference, asked } => {
                 let pull = match asked.as_slice() {
-                    [(Engine::Podman, _)] => "podman pull",
-                    [(Engine::Containerd, _)] => "ctr images pull",
-                    _ => "docker pull",
+                    [(Engine::Containerd, _)] => format!("`ctr images pull {reference}`"),
+                    [(engine, _)] => format!("`{engine} pull {reference}`"),
+                    _ => "a pull by one of them".to_owned(),
                 };
                 format!(
-                    "`{pull} {reference}` brings it to this machine; archives and layouts are given by their paths; \
-                     `vial image debian` makes a base image without a registry"
+                    "{pull} brings it to this machine; archives and layouts are given by their paths; `vial image debian` \
+                     makes a base image without a registry"
                 )
             }
             Self::Clash { .. } => {

@@ -26,7 +26,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use engine::{Engine, EngineImage};
+pub use engine::{Engine, EngineImage, Recipe};
 pub use error::{LoadError, Result};
 pub use meter::Meter;
 pub use name::ImageName;

@@ -1,6 +1,7 @@
-//! `vial image load|debian|ls|rm`: the container images of a cluster.
+//! `vial image load|build|debian|ls|rm`: the container images of a cluster.
 
 mod bring;
+mod build;
 mod debian;
 mod load;
 mod rm;
@@ -33,6 +34,8 @@ pub(crate) struct ImageArgs {
 enum ImageCommand {
     /// Load images from archives, layouts or a local container engine, for pods on all nodes
     Load(load::LoadArgs),
+    /// Build an image from a Dockerfile with buildah, podman or docker, for pods on all nodes
+    Build(build::BuildArgs),
     /// Make a base image of Debian packages, without any registry
     Debian(Box<debian::DebianArgs>),
     /// List the images that the nodes have
@@ -60,6 +63,7 @@ pub(crate) async fn run(context: &Context, args: ImageArgs) -> Result {
     context.require_root("use the images of a cluster")?;
     match args.command {
         ImageCommand::Load(args) => load::run(context, args).await,
+        ImageCommand::Build(args) => build::run(context, args).await,
         ImageCommand::Debian(args) => debian::run(context, *args).await,
         ImageCommand::Ls(args) => ls(context, &args).await,
         ImageCommand::Rm(args) => rm::run(context, args).await,

@@ -64,17 +64,16 @@ fn an_image_of_docker_or_podman_is_taken_by_its_name() {
         "docker: no such image: none:v1",
         "podman: no such image: none:v1",
         "containerd: neither ctr nor nerdctl is installed",
-        "hint: `docker pull none:v1`",
+        "hint: a pull by one of them brings it to this machine",
     ] {
         assert!(ran.stderr.contains(said), "{said}: {ran:?}");
     }
     let only_podman = ["image", "load", "podman://app:v1", "-c", "engines"];
     let ran = engines.vial(&lab, &only_podman);
     assert_eq!(ran.code, 3, "{ran:?}");
-    assert!(
-        ran.stderr.contains("podman gives no image `app:v1`"),
-        "{ran:?}"
-    );
+    for said in ["podman gives no image `app:v1`", "`podman pull app:v1`"] {
+        assert!(ran.stderr.contains(said), "{said}: {ran:?}");
+    }
     assert_eq!(names(&lab, "engines"), before);
 
     // Several at once, each from where it is; what an engine calls it otherwise is called as it was asked for.
@@ -106,6 +105,64 @@ fn an_image_of_docker_or_podman_is_taken_by_its_name() {
     assert_eq!(names(&lab, "engines"), after);
 
     lab.vial(["down", "engines"]).ok();
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_dockerfile_is_built_by_who_is_there() {
+    let lab = Lab::up("builder", &["--workers", "0"]);
+    let archive = toolbox(&lab, "builder");
+    let engines = Engines::new(&lab);
+    let source = lab.dir().join("My-App");
+    fs::create_dir(&source).expect("made");
+    let directory = source.display().to_string();
+    let build = |flags: &[&str]| {
+        let command = ["image", "build", &directory, "-c", "builder"];
+        engines.vial(&lab, &[&command[..], flags].concat())
+    };
+    let ran = build(&[]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.stderr.contains("no Dockerfile"), "{ran:?}");
+    fs::write(source.join("Dockerfile"), "FROM scratch\n").expect("written");
+    let ran = build(&[]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    for said in ["buildah: not installed", "hint: install buildah"] {
+        assert!(ran.stderr.contains(said), "{said}: {ran:?}");
+    }
+
+    // docker is there, and its daemon is not.
+    engines.install("docker", "echo 'Cannot connect to the daemon' >&2; exit 1");
+    let ran = build(&["--with", "docker"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.stderr.contains("docker: Cannot connect"), "{ran:?}");
+
+    let before = names(&lab, "builder");
+    let log = lab.dir().join("built").display().to_string();
+    engines.install(
+        "buildah",
+        &format!(
+            "case $1 in\nbuild) echo STEP 1/1; echo \"$@\" > {log}; grep -q scratch \"$5\" ;;\n\
+             push) [ \"$3\" = my-app:latest ] && exec cat {archive} ;;\nesac"
+        ),
+    );
+    build(&["--build-arg", "A=1"]).ok();
+    let asked = fs::read_to_string(&log).expect("it was run");
+    let expected =
+        format!("build --tag my-app --file {directory}/Dockerfile --build-arg A=1 {directory}\n");
+    assert_eq!(asked, expected);
+    let after = names(&lab, "builder");
+    assert_eq!(after.len(), before.len() + 1, "{after:?}");
+    assert!(after.contains(&"docker.io/library/my-app:latest".to_owned()));
+
+    // One that fails speaks for itself, and nothing is changed.
+    fs::write(source.join("Dockerfile"), "FROM nowhere\n").expect("written");
+    let ran = build(&["-t", "other:v1"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("STEP 1/1"), "{ran:?}");
+    assert!(ran.stderr.contains("buildah failed"), "{ran:?}");
+    assert_eq!(names(&lab, "builder"), after);
+
+    lab.vial(["down", "builder"]).ok();
     lab.assert_nothing_left();
 }
 

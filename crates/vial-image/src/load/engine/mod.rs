@@ -1,14 +1,16 @@
-//! Images of the container engines of this machine: docker, podman, containerd.
+//! Images of the container engines of this machine: docker, podman, buildah, containerd.
 //!
 //! An engine is asked by its own program, which knows where its daemon is and writes an archive to its standard output;
 //! where there is only the daemon's socket, by that. Nothing of an engine is changed.
 //!
 //! ```text
 //! docker save ─┐ nothing came: why, and the next engine
-//! podman save ─┼─ the first bytes ─► Export ─► Pieces::stream ─► end: a program that failed says why
+//! podman save ─┤
+//! buildah push ┼─ the first bytes ─► Export ─► Pieces::stream ─► end: a program that failed says why
 //! ctr export  ─┘
 //! ```
 
+mod build;
 mod program;
 mod socket;
 
@@ -19,6 +21,7 @@ use std::process::Command;
 
 use super::{ImageName, LoadError, Meter, Result};
 use crate::digest::Digest;
+pub use build::Recipe;
 use program::Program;
 use socket::Socket;
 
@@ -34,21 +37,24 @@ const FIRST: usize = 64 << 10;
 pub enum Engine {
     /// Docker, or what answers at its socket.
     Docker,
-    /// Podman, which shares its images with buildah.
+    /// Podman.
     Podman,
+    /// Buildah, which has podman's images; it may be there alone.
+    Buildah,
     /// containerd, in whichever of its namespaces the image is.
     Containerd,
 }
 
 impl Engine {
     /// In the order in which they are asked.
-    pub const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Containerd];
+    pub const ALL: [Self; 4] = [Self::Docker, Self::Podman, Self::Buildah, Self::Containerd];
 
     /// `docker`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Buildah => "buildah",
             Self::Containerd => "containerd",
         }
     }
@@ -234,6 +240,11 @@ fn ask<'a>(
                     meter,
                 ))
             })
+        }
+        Engine::Buildah => {
+            // As `podman save` does it; the archive needs no name.
+            let push = ["push", "--quiet", image, "docker-archive:/dev/stdout"];
+            program("buildah", &push, meter)
         }
         Engine::Containerd => containerd(wanted, meter),
     }

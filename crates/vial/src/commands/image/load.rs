@@ -51,6 +51,7 @@ pub(super) struct LoadArgs {
 enum From {
     Docker,
     Podman,
+    Buildah,
     Containerd,
 }
 
@@ -58,6 +59,7 @@ pub(super) async fn run(context: &Context, args: LoadArgs) -> Result {
     let engine = args.from.map(|from| match from {
         From::Docker => Engine::Docker,
         From::Podman => Engine::Podman,
+        From::Buildah => Engine::Buildah,
         From::Containerd => Engine::Containerd,
     });
     let tags: Vec<ImageName> = args
