@@ -1,25 +1,29 @@
 //! `vial-sshd install DIR`: the programs of a pod, put where its containers look for them.
 //!
-//! An init container does it, from an image that holds this program and, where wanted, a static busybox; the directory
-//! is a volume that the pod's own container sees too.
+//! An init container does it, from an image that holds this program and, where wanted, a static busybox; or the program
+//! was put together in there, and carries the busybox itself ([`bundle`]). The directory is a volume that the pod's own
+//! container sees too.
 //!
 //! ```text
 //!  DIR/vial-sshd   this program
 //!  DIR/sudo        a link to it
-//!  DIR/busybox     that beside this program, else /busybox, else none
+//!  DIR/busybox     that in this program, else beside it, else /busybox, else none
 //!  DIR/applets/    a link to it for everything it can
 //! ```
 //! # On failure
 //! Every file is made aside and renamed: what was there stays whole, a rest is overwritten by the next call. Nothing needs
 //! rights beyond writing to the directory. Links are relative, so the volume may be mounted anywhere.
 
-use std::fs;
-use std::io;
+mod bundle;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell::is_program;
+use bundle::Bundle;
 
 /// Where an image of this program has its busybox, if not beside it.
 const BUSYBOX: &str = "/busybox";
@@ -27,8 +31,10 @@ const BUSYBOX: &str = "/busybox";
 /// Why the programs are not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InstallError {
-    #[error("cannot find this program")]
+    #[error("cannot read this program")]
     Program { source: io::Error },
+    #[error("cannot read {}", path.display())]
+    Busybox { path: PathBuf, source: io::Error },
     #[error("cannot make the directory {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
     #[error("cannot write {}", path.display())]
@@ -41,27 +47,53 @@ pub(crate) enum InstallError {
 
 /// Puts this program and what belongs to it into `directory`.
 pub(crate) fn install(directory: &Path) -> Result<(), InstallError> {
-    // By way of the kernel: readable even when its path is not.
-    let program = Path::new("/proc/self/exe");
-    let named = std::env::current_exe().map_err(|source| InstallError::Program { source })?;
-    let busybox = [named.with_file_name("busybox"), BUSYBOX.into()]
+    let failed = |source| InstallError::Program { source };
+    // By way of the kernel: there even when its path is not.
+    let program = File::open("/proc/self/exe").map_err(failed)?;
+    let named = std::env::current_exe().map_err(failed)?;
+    let beside = [named.with_file_name("busybox"), BUSYBOX.into()]
         .into_iter()
         .find(|path| is_program(path));
-    from(program, busybox.as_deref(), directory)
+    from(program, beside.as_deref(), directory)
 }
 
-fn from(program: &Path, busybox: Option<&Path>, directory: &Path) -> Result<(), InstallError> {
+fn from(mut program: File, beside: Option<&Path>, directory: &Path) -> Result<(), InstallError> {
+    let failed = |source| InstallError::Program { source };
+    let bundle = Bundle::of(&mut program).map_err(failed)?;
     fs::create_dir_all(directory).map_err(|source| InstallError::Directory {
         path: directory.to_owned(),
         source,
     })?;
-    if let Some(busybox) = busybox {
-        let applets = applets(busybox)?;
-        copy(busybox, &directory.join("busybox"))?;
-        link_all(&applets, directory)?;
+    if let Some(length) = bundle.busybox {
+        program
+            .seek(SeekFrom::Start(bundle.program))
+            .map_err(failed)?;
+        put_busybox((&program).take(length), directory)?;
+    } else if let Some(path) = beside {
+        let busybox = File::open(path).map_err(|source| InstallError::Busybox {
+            path: path.to_owned(),
+            source,
+        })?;
+        put_busybox(busybox, directory)?;
     }
-    copy(program, &directory.join("vial-sshd"))?;
+    program.rewind().map_err(failed)?;
+    let place = directory.join("vial-sshd");
+    let aside = write_aside(program.take(bundle.program), &place)?;
+    appear(&aside, &place)?;
     link("vial-sshd", &directory.join("sudo"))
+}
+
+/// `busybox` and `applets/`. One that does not run here is not put there.
+fn put_busybox(bytes: impl Read, directory: &Path) -> Result<(), InstallError> {
+    let place = directory.join("busybox");
+    let aside = write_aside(bytes, &place)?;
+    let linked = applets(&aside).and_then(|applets| link_all(&applets, directory));
+    if let Err(error) = linked {
+        // What is wrong is said either way.
+        let _ = remove(&aside);
+        return Err(error);
+    }
+    appear(&aside, &place)
 }
 
 /// The names it is to be called by.
@@ -113,22 +145,30 @@ fn fill(applets: &[String], place: &Path) -> Result<(), InstallError> {
         .try_for_each(|applet| link("../busybox", &place.join(applet)))
 }
 
-/// A program at `to`, executable by everybody.
-fn copy(from: &Path, to: &Path) -> Result<(), InstallError> {
+/// A program beside where it is to be, executable by everybody.
+fn write_aside(mut bytes: impl Read, to: &Path) -> Result<PathBuf, InstallError> {
     let aside = aside(to);
-    let copied = || {
+    let written = (|| {
         remove(&aside)?;
-        fs::copy(from, &aside)?;
-        fs::set_permissions(&aside, fs::Permissions::from_mode(0o755))?;
-        fs::rename(&aside, to)
-    };
-    copied().map_err(|source| {
-        // It may not have come so far; what is wrong is said either way.
-        let _ = remove(&aside);
-        InstallError::Write {
-            path: to.to_owned(),
-            source,
+        let mut file = File::create_new(&aside)?;
+        io::copy(&mut bytes, &mut file)?;
+        file.set_permissions(fs::Permissions::from_mode(0o755))
+    })();
+    match written {
+        Ok(()) => Ok(aside),
+        Err(source) => {
+            // It may not have come so far; what is wrong is said either way.
+            let _ = remove(&aside);
+            let path = to.to_owned();
+            Err(InstallError::Write { path, source })
         }
+    }
+}
+
+fn appear(aside: &Path, to: &Path) -> Result<(), InstallError> {
+    fs::rename(aside, to).map_err(|source| InstallError::Write {
+        path: to.to_owned(),
+        source,
     })
 }
 
@@ -173,10 +213,10 @@ mod tests {
         path
     }
 
-    fn program(directory: &Path, text: &str) -> PathBuf {
+    fn program(directory: &Path, text: &str) -> File {
         let path = directory.join("program");
         fs::write(&path, text).unwrap();
-        path
+        File::open(path).unwrap()
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -196,7 +236,7 @@ mod tests {
         let place = volume.path().join("bin");
         for text in ["first", "second, which is longer", "third"] {
             let program = program(image.path(), text);
-            from(&program, Some(&busybox), &place).unwrap();
+            from(program, Some(&busybox), &place).unwrap();
             assert_eq!(names(&place), ["applets", "busybox", "sudo", "vial-sshd"]);
             assert_eq!(fs::read_to_string(place.join("sudo")).unwrap(), text);
             let mode = fs::metadata(place.join("vial-sshd")).unwrap().permissions();
@@ -214,12 +254,7 @@ mod tests {
         fs::write(place.path().join(".vial-sshd.new"), "half").unwrap();
         fs::create_dir(place.path().join(".applets.new")).unwrap();
         symlink("elsewhere", place.path().join(".applets.new/sh")).unwrap();
-        from(
-            &program(image.path(), "whole"),
-            Some(&busybox),
-            place.path(),
-        )
-        .unwrap();
+        from(program(image.path(), "whole"), Some(&busybox), place.path()).unwrap();
         assert_eq!(
             names(place.path()),
             ["applets", "busybox", "sudo", "vial-sshd"]
@@ -231,24 +266,24 @@ mod tests {
     fn without_busybox_there_is_the_server_alone() {
         let image = tempfile::tempdir().unwrap();
         let place = tempfile::tempdir().unwrap();
-        from(&program(image.path(), "x"), None, place.path()).unwrap();
+        from(program(image.path(), "x"), None, place.path()).unwrap();
         assert_eq!(names(place.path()), ["sudo", "vial-sshd"]);
     }
 
     #[test]
     fn what_is_wrong_is_named_and_changes_nothing() {
         let image = tempfile::tempdir().unwrap();
-        let program = program(image.path(), "x");
+        let program = || program(image.path(), "x");
         let place = tempfile::tempdir().unwrap();
         let broken = busybox(image.path(), "echo no applet >&2; exit 3");
-        let error = from(&program, Some(&broken), place.path()).unwrap_err();
+        let error = from(program(), Some(&broken), place.path()).unwrap_err();
         assert!(
             error.to_string().contains("no applet") && error.to_string().contains("status: 3"),
             "{error}"
         );
         assert_eq!(names(place.path()), [""; 0]);
         let file = image.path().join("program/bin");
-        let error = from(&program, None, &file).unwrap_err();
+        let error = from(program(), None, &file).unwrap_err();
         assert!(
             error.to_string().starts_with("cannot make the directory"),
             "{error}"
