@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use vial_cloud::Facts;
-use vial_cloud::plan::Means;
+use vial_cloud::plan::{Means, Parts};
 
 use super::place::Place;
 use crate::error::Result;
@@ -38,10 +38,11 @@ pub(crate) fn choose(way: &str, facts: &Facts) -> Means {
     }
 }
 
-fn parts() -> vial_cloud::plan::Parts {
-    vial_cloud::plan::Parts {
-        name: "vial-sshd-x".into(),
-        parts: Vec::new(),
-        script: String::new(),
+/// The server alone: an image that has a shell to put it together needs no other one.
+fn parts() -> Parts {
+    Parts {
+        name: format!("vial-sshd-{}", vial_means::image_tag(None)),
+        parts: vial_means::parts(None),
+        script: vial_means::unpack_script(),
     }
 }
