@@ -10,12 +10,13 @@
 //! Who calls: the keeper for a person, and bring-up for nodes that start, one at a time (the keeper's lock).
 //!
 //! # What is where
-//! [`Node`] speaks with containerd, [`links`] puts files under its root. Another kind of node, whose disk is not ours to
+//! [`Node`] speaks with containerd, [`links`] puts files under its root, [`pulling`] tells the API. Another kind of node, whose disk is not ours to
 //! write, would have its bytes sent through containerd's content and diff services instead of `links`.
 
 mod links;
 mod list;
 mod node;
+pub mod pulling;
 
 pub use list::{ImageSource, NodeImageStatus, list};
 

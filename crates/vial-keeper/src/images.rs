@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use vial_engine::images::{self, Cluster};
+use vial_engine::images::{self, Cluster, pulling};
 use vial_image::load::ImageName;
 use vial_image::{Digest, Store};
 
@@ -87,7 +87,11 @@ async fn work(
         Task::Deliver(names) => {
             let mut images = cluster.store().images()?;
             images.retain(|image| names.contains(&image.name));
-            images::deliver(cluster, &images, &operation.reporter()).await
+            images::deliver(cluster, &images, &operation.reporter()).await?;
+            for text in pulled_all_the_same(keeper, living, &names).await {
+                operation.tell(Event::Note { text });
+            }
+            Ok(())
         }
         Task::Remove(names) => {
             let counts = images::remove(cluster, &names, &shipped(keeper)).await?;
@@ -95,9 +99,27 @@ async fn work(
                 let name = name.to_string();
                 operation.tell(Event::Removed { name, nodes });
             }
+            // A name that stays there only keeps pods from asking a registry.
+            let _ = pulling::tell(&living.client, &cluster.store()).await;
             Ok(())
         }
     }
+}
+
+/// Tells the API of the images, and people of those that pods would be pulled for all the same: the images are there, so it
+/// is no failure.
+async fn pulled_all_the_same(keeper: &Keeper, living: &View, names: &[ImageName]) -> Vec<String> {
+    let store = cluster(keeper, living).store();
+    let told = pulling::tell(&living.client, &store).await.is_ok();
+    let mut notes = Vec::new();
+    for name in names.iter().filter(|name| name.is_latest()) {
+        if !told || !pulling::fits(&living.client, name).await {
+            notes.push(format!(
+                "pods need `imagePullPolicy: IfNotPresent` to take {name} from the node"
+            ));
+        }
+    }
+    notes
 }
 
 fn cluster<'a>(keeper: &'a Keeper, living: &'a View) -> Cluster<'a> {

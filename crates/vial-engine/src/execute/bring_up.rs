@@ -153,7 +153,9 @@ impl Work<'_> {
             let rights = kube_api::apply(&client, "the rights of nodes", plan.rights);
             tokio::try_join!(try_join_all(nodes), rights)?;
             let _ = self.registered.set(());
-            kube_api::apply(&client, "vial's own objects", &plan.bootstrap).await
+            kube_api::apply(&client, "vial's own objects", &plan.bootstrap).await?;
+            self.names_of_loaded_images(&client).await;
+            Ok::<_, Error>(())
         };
         let name = Some(control_plane.config.name.as_str());
         let text = "create vial's objects in the API";
@@ -210,6 +212,18 @@ impl Work<'_> {
         };
         if let Err(error) = images::deliver_to(cluster, node, self.report).await {
             let text = format!("{} lacks loaded images: {}", node.config.name, error.line());
+            (self.report)(Progress::note(text));
+        }
+    }
+
+    /// Of images that were loaded while the cluster was stopped the API has not heard.
+    async fn names_of_loaded_images(&self, client: &kube::Client) {
+        let store = self.paths.image_store(&self.prepared.record.name);
+        if store.images().is_ok_and(|images| images.is_empty()) {
+            return;
+        }
+        if let Err(error) = images::pulling::tell(client, &store).await {
+            let text = format!("pods may be pulled for loaded images: {}", error.line());
             (self.report)(Progress::note(text));
         }
     }

@@ -25,6 +25,27 @@ impl ImageName {
         self.0.ends_with(":latest")
     }
 
+    /// All that people write and mean this name, the full form first.
+    pub fn spellings(&self) -> Vec<String> {
+        let mut names = vec![self.0.clone()];
+        if let Some(path) = self.0.strip_prefix("docker.io/") {
+            let short = path.strip_prefix("library/");
+            for path in [Some(path), short].into_iter().flatten() {
+                for host in ["", "docker.io/", "index.docker.io/"] {
+                    names.push(format!("{host}{path}"));
+                }
+            }
+        }
+        let untagged: Vec<String> = names
+            .iter()
+            .filter_map(|name| name.strip_suffix(":latest").map(str::to_owned))
+            .collect();
+        names.extend(untagged);
+        let mut seen = std::collections::HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+
     /// A name in an archive that is one: a bare word (`latest`, `v1`) is only the tag of an unknown name.
     pub(super) fn in_archive(text: &str) -> Option<Self> {
         text.contains([':', '/'])
@@ -105,6 +126,30 @@ mod tests {
             ("registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10"),
         ] {
             assert_eq!(text.parse::<ImageName>().unwrap().as_str(), full);
+        }
+    }
+
+    #[test]
+    fn every_spelling_means_the_name() {
+        let spellings = |text: &str| text.parse::<ImageName>().unwrap().spellings();
+        assert_eq!(spellings("a.example/x:v1"), ["a.example/x:v1"]);
+        assert_eq!(
+            spellings("a.example/x"),
+            ["a.example/x:latest", "a.example/x"]
+        );
+        let nginx = spellings("nginx");
+        for text in [
+            "nginx",
+            "nginx:latest",
+            "library/nginx",
+            "docker.io/nginx",
+            "index.docker.io/library/nginx:latest",
+        ] {
+            assert!(nginx.iter().any(|one| one == text), "{text}: {nginx:?}");
+        }
+        for one in &nginx {
+            let name: ImageName = one.parse().unwrap();
+            assert_eq!(name.as_str(), nginx[0], "{one}");
         }
     }
 

@@ -6,8 +6,12 @@ use std::process::{Command, Stdio};
 use crate::crane::toolbox;
 use crate::lab::Lab;
 
-/// An archive of `docker save` with one layer on the toolbox's: the file /word.
+/// An archive of `docker save` with one layer on the toolbox's: the file /word; its name is `word:WORD`.
 fn saved(lab: &Lab, base: &str, word: &str) -> String {
+    saved_as(lab, base, word, &format!("word:{word}"))
+}
+
+fn saved_as(lab: &Lab, base: &str, word: &str, name: &str) -> String {
     let path = lab.dir().join(format!("{word}.tar"));
     let unpacked = lab.dir().join("base");
     fs::create_dir_all(&unpacked).expect("made");
@@ -18,7 +22,7 @@ rm -f index.json oci-layout
 printf '%s\n' "$4" > word
 tar --owner 0 --group 0 --mtime @0 -cf layer.tar word
 layer=$(sha256sum layer.tar | cut -c1-64)
-python3 - "$layer" "$4" <<'P'
+python3 - "$layer" "$5" <<'P'
 import hashlib, json, sys
 manifest = json.load(open("manifest.json"))[0]
 config = json.load(open(manifest["Config"]))
@@ -27,7 +31,7 @@ config["config"] = {**config.get("config", {}), "Cmd": ["sleep", "infinity"]}
 text = json.dumps(config)
 name = hashlib.sha256(text.encode()).hexdigest() + ".json"
 open(name, "w").write(text)
-json.dump([{"Config": name, "RepoTags": ["word:" + sys.argv[2]], "Layers": manifest["Layers"] + ["layer.tar"]}], open("manifest.json", "w"))
+json.dump([{"Config": name, "RepoTags": [sys.argv[2]], "Layers": manifest["Layers"] + ["layer.tar"]}], open("manifest.json", "w"))
 P
 tar -cf "$3" *.json layer.tar blobs
 "#;
@@ -38,6 +42,7 @@ tar -cf "$3" *.json layer.tar blobs
             &unpacked.to_string_lossy(),
             &path.to_string_lossy(),
             word,
+            name,
         ],
     );
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -121,6 +126,119 @@ fn an_image_of_the_host_runs_on_every_node_also_on_one_that_comes_later() {
         .ok();
     assert!(nodes_of(&lab, "docker.io/library/word:one").is_empty());
     lab.vial(["down", "loaded"]).ok();
+    lab.assert_nothing_left();
+}
+
+/// What a pod of this image is told about pulling, when it says this itself.
+fn pull_policy(lab: &Lab, image: &str, says: &[&str]) -> String {
+    let run = ["run", "asked", "--image", image, "--dry-run=server"];
+    let show = ["-o", "jsonpath={.spec.containers[0].imagePullPolicy}"];
+    lab.kubectl("pulled", &[&run[..], &show, says].concat())
+        .ok()
+}
+
+#[test]
+fn a_loaded_image_is_taken_from_the_node_whatever_its_tag() {
+    let lab = Lab::up("pulled", &["--workers", "0"]);
+    let base = toolbox(&lab, "pulled");
+    let word = saved(&lab, &base, "here");
+    assert_eq!(pull_policy(&lab, "app", &[]), "Always");
+    let tags = ["-t", "app", "-t", "team.example/app", "-t", "app:v1"];
+    lab.vial([&["image", "load", &word, "-c", "pulled"][..], &tags].concat())
+        .ok();
+    // At once, by every name that means it, and by what makes pods too.
+    for image in [
+        "app",
+        "docker.io/app:latest",
+        "library/app",
+        "team.example/app",
+    ] {
+        assert_eq!(pull_policy(&lab, image, &[]), "IfNotPresent", "{image}");
+    }
+    lab.kubectl("pulled", &["create", "deployment", "app", "--image", "app"])
+        .ok();
+    let rollout = ["rollout", "status", "deployment/app", "--timeout=60s"];
+    lab.kubectl("pulled", &rollout).ok();
+
+    // What somebody wrote stays, as far as it can be told from what nobody wrote; other images are not touched.
+    let always = ["--image-pull-policy", "Always"];
+    assert_eq!(pull_policy(&lab, "app:v1", &always), "Always");
+    let never = ["--image-pull-policy", "Never"];
+    assert_eq!(pull_policy(&lab, "app", &never), "Never");
+    assert_eq!(pull_policy(&lab, "app2", &[]), "Always");
+
+    lab.vial(["image", "rm", "app", "-c", "pulled"]).ok();
+    lab.vial(["down", "pulled"]).ok();
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn several_images_are_loaded_all_or_none_and_lie_on_the_disk_once() {
+    let lab = Lab::up("several", &["--workers", "2"]);
+    let base = toolbox(&lab, "several");
+    let words = ["one", "two", "three"].map(|word| saved(&lab, &base, word));
+    let load = |more: &[&str]| {
+        let archives = words.iter().map(String::as_str);
+        let command = ["image", "load", "-c", "several"].into_iter();
+        lab.vial(command.chain(archives).chain(more.iter().copied()))
+    };
+    let list = || {
+        let ls = ["image", "ls", "-c", "several", "-o", "name"];
+        lab.vial(ls).ok()
+    };
+    let before = list();
+    let bad = lab.file("bad.tar", "no archive");
+    let ran = load(&[&bad]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("bad.tar"), "{ran:?}");
+    let ran = load(&["-t", "one:name"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("-t names one image"), "{ran:?}");
+    // The same name twice, for different images.
+    let clash = saved_as(&lab, &base, "four", "word:one");
+    let ran = load(&[&clash]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("different images `docker.io/library/word:one`"),
+        "{ran:?}"
+    );
+    assert_eq!(list(), before);
+
+    let disk = lab.cluster_dir("several");
+    let used = || {
+        let du = lab.shell("sync; du -sk \"$1\" | cut -f1", &[&disk.to_string_lossy()]);
+        du.ok().parse::<u64>().expect("kilobytes")
+    };
+    let empty = used();
+    load(&[]).ok();
+    let all = used() - empty;
+    let store = lab.shell(
+        "du -sk \"$1\" | cut -f1",
+        &[&disk.join("images").to_string_lossy()],
+    );
+    let store: u64 = store.ok().parse().expect("kilobytes");
+    // Three nodes and the store have the files of three images, whose largest layer is the same; what is not shared are
+    // directories and containerd's lists.
+    assert!(
+        all < store + store / 2,
+        "{all} kB for {store} kB of blobs and layers"
+    );
+    let size = fs::metadata(&base).expect("the archive").len() / 1024;
+    let unpacked = lab.shell(
+        "du -sk \"$1\" | cut -f1",
+        &[&disk.join("images/layers").to_string_lossy()],
+    );
+    let unpacked: u64 = unpacked.ok().parse().expect("kilobytes");
+    assert!(
+        store < size + unpacked + 1024,
+        "{store} kB of blobs and layers"
+    );
+    for (number, word) in ["one", "two", "three"].into_iter().enumerate() {
+        let node = ["cp-1", "w-1", "w-2"][number];
+        says(&lab, "several", word, node, &format!("word:{word}"), word);
+    }
+    lab.vial(["down", "several"]).ok();
     lab.assert_nothing_left();
 }
 

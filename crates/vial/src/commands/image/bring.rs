@@ -118,12 +118,6 @@ impl Destination<'_> {
         // What it replaced is not needed any more.
         writer.sweep()?;
         drop(progress);
-        for image in images.iter().filter(|image| image.name.is_latest()) {
-            context.ui.status(format!(
-                "pods need `imagePullPolicy: IfNotPresent` to take {} from the node",
-                image.name
-            ));
-        }
         let report = Images(report(&images, &self.status));
         output::print(&context.ui, output.output, &report)?;
         Ok(Exit::OK)

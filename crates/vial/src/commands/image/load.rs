@@ -18,9 +18,7 @@ use crate::output::OutputArgs;
 /// the one for the nodes is taken. Of several sources all are loaded, or none.
 ///
 /// Pods can use the images at once, without a registry; nodes that are added later get them too. However many nodes there
-/// are, their files are on the disk once.
-///
-/// A pod takes the tag `latest` from the node only with `imagePullPolicy: IfNotPresent` or `Never`.
+/// are, their files are on the disk once. Pods need no `imagePullPolicy` for it, whatever the tag.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
