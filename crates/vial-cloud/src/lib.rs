@@ -16,6 +16,7 @@
 //! | [`names`] | names, ranges of names, globs |
 //! | [`plan`] | from what was asked for to objects; pure |
 //! | [`pods`] | the pods of vial as they are now, and as they change |
+//! | [`ssh`] | what OpenSSH on this machine has to know of them |
 
 mod cloud;
 mod error;
@@ -23,6 +24,7 @@ pub mod execute;
 pub mod names;
 pub mod plan;
 pub mod pods;
+pub mod ssh;
 pub mod words;
 
 pub use cloud::{Cloud, Facts};

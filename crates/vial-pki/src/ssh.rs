@@ -72,6 +72,21 @@ impl UserKey {
         let (private, public) = generate(comment)?;
         Ok(UserKey { private, public })
     }
+
+    /// Both halves of a private key that is not encrypted.
+    ///
+    /// # Errors
+    /// [`Error::Ssh`] when it is none.
+    pub fn of_private(private: &str) -> Result<Self, Error> {
+        let fail = |source| Error::Ssh {
+            comment: "a private key".to_owned(),
+            source,
+        };
+        let key = PrivateKey::from_openssh(private).map_err(fail)?;
+        let public = key.public_key().to_openssh().map_err(fail)?;
+        let private = private.to_owned();
+        Ok(UserKey { private, public })
+    }
 }
 
 fn generate(comment: &str) -> Result<(String, String), Error> {
@@ -98,6 +113,8 @@ mod tests {
         assert!(key.public.starts_with("ssh-ed25519 "));
         assert!(key.public.ends_with(" w-1"));
         assert!(!key.public.contains('\n'));
+        let user = UserKey::of_private(&key.private).unwrap();
+        assert_eq!(user.public, key.public);
     }
 
     #[test]
