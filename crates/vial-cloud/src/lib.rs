@@ -16,11 +16,13 @@
 //! | [`names`] | names, ranges of names, globs |
 //! | [`plan`] | from what was asked for to objects; pure |
 //! | [`pods`] | the pods of vial as they are now, and as they change |
+//! | [`expiry`] | pods that were made for a time |
 //! | [`ssh`] | what OpenSSH on this machine has to know of them |
 
 mod cloud;
 mod error;
 pub mod execute;
+pub mod expiry;
 pub mod names;
 pub mod plan;
 pub mod pods;

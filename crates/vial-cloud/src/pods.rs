@@ -62,6 +62,18 @@ pub async fn list(cloud: &Cloud, scope: &Scope) -> Result<Vec<PodView>> {
     Ok(join(services.items, deployments.items, pods.items))
 }
 
+/// All pods of vial as far as their Services tell: names, addresses, users, host keys, not their state.
+///
+/// # Errors
+/// When the API does not let us list them.
+pub async fn services(cloud: &Cloud, scope: &Scope) -> Result<Vec<PodView>> {
+    let params = ListParams::default().labels(words::SELECTOR);
+    let api = scope.api::<Service>(cloud.client());
+    let services = api.list(&params).await;
+    let services = services.map_err(Error::api("cannot list pods"))?;
+    Ok(join(services.items, Vec::new(), Vec::new()))
+}
+
 /// Puts together what belongs together. A Deployment or Pod whose Service is gone is about to go too, and left out.
 #[must_use]
 pub fn join(services: Vec<Service>, deployments: Vec<Deployment>, pods: Vec<Pod>) -> Vec<PodView> {

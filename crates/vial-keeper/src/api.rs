@@ -13,6 +13,7 @@
 //! | `POST /v1/ports` with [`AddPorts`] | those that are there then |
 //! | `DELETE /v1/ports` with [`RemovePorts`] | those that were removed |
 //! | `POST /v1/registry/gc` with [`CollectRequest`] | nothing, once it is done |
+//! | `POST /v1/pods/ssh` | `null`, once every person's ssh knows the pods that are there now |
 //! | `GET /v1/connect?target=HOST:PORT` with `Upgrade: vial-stream` | `101`, then a connection to that place of the cluster: bytes both ways, each way ended by itself |
 //!
 //! A request that cannot be answered gets a 4xx or 5xx: with JSON ([`Refusal`]) or plain words.

@@ -278,6 +278,14 @@ impl Client {
         self.post("/v1/images/remove", body).await
     }
 
+    /// Has every person's ssh know the pods that are there at this moment.
+    ///
+    /// # Errors
+    /// When the keeper does not answer, or the cluster does not run.
+    pub async fn refresh_pods(&self) -> Result<(), ClientError> {
+        self.ask("POST", "/v1/pods/ssh", &()).await
+    }
+
     /// Resolves when the keeper's process has ended, after a `down`: then nothing of the cluster is left.
     ///
     /// # Errors

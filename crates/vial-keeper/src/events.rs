@@ -94,6 +94,10 @@ pub enum What {
     OutboundEnded,
     /// The way outside cannot be opened, or closed.
     OutboundFailed,
+    /// A pod that was made for a time is about to be removed.
+    PodExpires,
+    /// Its time was over, and it was removed.
+    PodExpired,
     /// A kind that a newer vial wrote.
     #[serde(other)]
     Other,
@@ -117,7 +121,8 @@ impl What {
             | Self::NodeNotReady
             | Self::ComponentCrashed
             | Self::OutboundEnded
-            | Self::OutboundFailed => Severity::Warning,
+            | Self::OutboundFailed
+            | Self::PodExpires => Severity::Warning,
             _ => Severity::Normal,
         }
     }

@@ -23,7 +23,7 @@ use crate::lock::try_own;
 use crate::operation::{By, Kind, Operation};
 use crate::ports::{Held, Ports};
 use crate::reach::Reach;
-use crate::serve::Services;
+use crate::serve::{Pods, Services};
 use crate::{failure, server, up, watch};
 
 /// How long a keeper without a sandbox stays for a request to come.
@@ -273,6 +273,12 @@ impl Keeper {
     pub(crate) fn ports(&self) -> Option<Arc<Ports>> {
         let state = self.state();
         state.living.as_ref().map(|living| living.services.ports())
+    }
+
+    /// The names of the living sandbox's pods.
+    pub(crate) fn pods(&self) -> Option<Pods> {
+        let state = self.state();
+        state.living.as_ref().map(|living| living.services.pods())
     }
 
     /// Whoever reads the record to write it again holds this meanwhile, and until ports are served as it says.

@@ -1,4 +1,5 @@
-//! What a keeper serves while its sandbox lives: names and public images inside, ports on the host, load balancers on both sides.
+//! What a keeper serves while its sandbox lives: names and public images inside, ports on the host, load balancers on both sides,
+//! and names of pods for the ssh of people.
 //!
 //! Everything here holds sockets only; dropping a [`Services`] closes them all.
 
@@ -9,6 +10,7 @@ mod mirror;
 mod on_nodes;
 mod outbound;
 mod own_ports;
+mod pods;
 
 pub(crate) use dns::{read_message, write_message};
 pub use mirror::REGISTRY_CACHE_BOUND;
@@ -32,6 +34,7 @@ use crate::reach::Reach;
 use forward::Permits;
 use on_nodes::OnNodes;
 pub(crate) use own_ports::OwnPorts;
+pub(crate) use pods::Pods;
 
 /// The running services of one sandbox.
 pub(crate) struct Services {
@@ -39,6 +42,7 @@ pub(crate) struct Services {
     wanted: watch::Sender<Arc<ClusterSpec>>,
     reach: Reach,
     ports: Arc<Ports>,
+    pods: Pods,
     registry: OnNodes,
     closing: CancellationToken,
     _close: DropGuard,
@@ -94,6 +98,14 @@ impl Services {
             paths.clone(),
             plan.spec.name.clone(),
         ));
+        let (pods, asked) = Pods::line();
+        tasks.spawn(pods::serve(
+            client.clone(),
+            paths.clone(),
+            watched.clone(),
+            Arc::clone(story),
+            asked,
+        ));
         let reach = Reach {
             sandbox: Arc::clone(sandbox),
             client: client.clone(),
@@ -106,6 +118,7 @@ impl Services {
             _tasks: tasks,
             wanted,
             ports,
+            pods,
             reach,
             registry,
             _close: closing.clone().drop_guard(),
@@ -131,6 +144,11 @@ impl Services {
     /// The forwarded ports.
     pub(crate) fn ports(&self) -> Arc<Ports> {
         Arc::clone(&self.ports)
+    }
+
+    /// The names of pods.
+    pub(crate) fn pods(&self) -> Pods {
+        self.pods.clone()
     }
 
     /// Cancelled when these services end: sockets into the sandbox must not outlive them.

@@ -54,6 +54,7 @@ pub(crate) async fn serve(
         .route("/v1/images", get(images::list))
         .route("/v1/images/deliver", post(images::deliver))
         .route("/v1/images/remove", post(images::remove))
+        .route("/v1/pods/ssh", post(post_pods_ssh))
         .route("/v1/connect", get(connect::get))
         .route("/v1/registry/gc", post(post_registry_gc))
         .with_state(keeper);
@@ -98,6 +99,16 @@ async fn get_access(State(keeper): State<Arc<Keeper>>) -> Response {
         Ok(Some(access)) => Json(access).into_response(),
         Ok(None) => not_running(&keeper),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, failure::chain(&error)).into_response(),
+    }
+}
+
+async fn post_pods_ssh(State(keeper): State<Arc<Keeper>>) -> Response {
+    match keeper.pods() {
+        Some(pods) => {
+            pods.refresh().await;
+            Json(()).into_response()
+        }
+        None => not_running(&keeper),
     }
 }
 

@@ -73,11 +73,12 @@ pub fn long_name(pod: &PodView, context: &str) -> String {
     format!("{}.{}.{context}.vial", pod.name, pod.namespace)
 }
 
-/// A name that several have: whoever uses it is told which names they have beside it, and nothing else.
+/// A name that several have: whoever uses it is told which names they have beside it, and nothing else. The shell keeps its
+/// standard output until it has spoken: ssh ends it when that closes.
 pub(super) fn clash(name: &str, those: impl Iterator<Item = String>) -> String {
     let those: Vec<String> = those.collect();
     format!(
-        "Host {name}\n  ProxyCommand echo 'error: several pods are called {name}: say {}' >&2\n  LogLevel QUIET\n  CanonicalizeHostname no\n",
+        "Host {name}\n  ProxyCommand sh -c 'echo \"error: several pods are called {name}: say {}\" >&2; exit 1'\n  LogLevel FATAL\n  CanonicalizeHostname no\n",
         those.join(" or ")
     )
 }
@@ -205,7 +206,7 @@ pub(super) mod tests {
             bad.push(pod);
         }
         for pod in bad {
-            assert_eq!(of("dev", &[pod.clone()]), Text::default(), "{pod:?}");
+            assert_eq!(of("dev", std::slice::from_ref(&pod)), Text::default(), "{pod:?}");
         }
     }
 }

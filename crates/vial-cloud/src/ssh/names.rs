@@ -112,7 +112,7 @@ mod tests {
         let one = of("dev", &[pod("vial-pods", "a")]).config;
         let two = of("prod", &[pod("x", "a"), pod("y", "a")]).config;
         let short = short([one.as_str(), two.as_str()]);
-        let said = "several pods are called a: say a.dev.vial or a.x.prod.vial or a.y.prod.vial'";
+        let said = "several pods are called a: say a.dev.vial or a.x.prod.vial or a.y.prod.vial";
         assert!(short.contains(said), "{short}");
         assert_eq!(short.matches("Host ").count(), 1, "{short}");
     }

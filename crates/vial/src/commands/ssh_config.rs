@@ -6,19 +6,22 @@ use crate::cli::ClusterName;
 use crate::context::Context;
 use crate::error::{Exit, Result};
 use crate::ssh::files::Person;
+use crate::ssh::pods;
 
-/// Print a configuration with which ssh, scp, sftp, rsync and Ansible find a cluster's nodes
+/// Print a configuration with which ssh, scp, sftp, rsync and Ansible find a cluster's nodes, or let them find all
 ///
-/// Nodes are called NODE.CLUSTER.vial. Your own configuration is not touched. For all clusters, those to come included,
-/// put the line that --include prints at the beginning of your ~/.ssh/config: what it names comes with `vial up` and
-/// goes with `vial down`.
+/// Nodes are called NODE.CLUSTER.vial. With --install your ~/.ssh/config gets one line at its beginning, and ssh finds the
+/// nodes of all clusters, those to come included, and pods: by NAME where only one is called so, else by NAME.CONTEXT.vial
+/// or NAME.NAMESPACE.CONTEXT.vial. What it includes comes with `vial up` and `vial pod create` and goes with them; it lies
+/// in ~/.ssh/vial. Without --install your own configuration is not touched.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   vial ssh-config > nodes                       for one cluster, until it goes:
   ssh -F nodes w-1.vial.vial
   scp -F nodes app.conf w-1.vial.vial:/etc/
-  vial ssh-config --include                     for all, at the beginning of ~/.ssh/config:
+  vial ssh-config --install                     for all nodes and pods, now and later:
+  ssh dp-test01
   rsync -a site/ w-1.dev.vial:/srv/
   ansible all -i w-1.dev.vial, -m ping")]
 pub(crate) struct SshConfigArgs {
@@ -27,9 +30,23 @@ pub(crate) struct SshConfigArgs {
     /// Print the line for your ~/.ssh/config that includes all clusters' configurations
     #[arg(long, conflicts_with = "name")]
     include: bool,
+    /// Put the line at the beginning of your ~/.ssh/config that lets ssh find all nodes and pods
+    #[arg(long, conflicts_with_all = ["name", "include"])]
+    install: bool,
+    /// Take that line out again
+    #[arg(long, conflicts_with_all = ["name", "include", "install"])]
+    uninstall: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: SshConfigArgs) -> Result {
+    if args.install {
+        pods::install(context)?;
+        return Ok(Exit::OK);
+    }
+    if args.uninstall {
+        pods::uninstall(context)?;
+        return Ok(Exit::OK);
+    }
     context.require_root("read a cluster's keys")?;
     let person = Person::at_keyboard();
     if let Some(closed) = person.obstacle(&context.paths) {

@@ -82,6 +82,13 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// The home that passwd(5) says a user has, which is `~` to OpenSSH whatever HOME says.
+    pub(crate) fn login_home(&self, uid: u32) -> Option<PathBuf> {
+        home_of(&fs::read_to_string(&self.passwd).ok()?, uid)
+    }
+}
+
 /// One kubeconfig, and to whom it belongs when vial makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {

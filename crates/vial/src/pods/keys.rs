@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::context::Context;
+use crate::error::Result;
 use crate::kubeconfig::Environment;
 use crate::pods::wish::public_keys;
 
@@ -29,6 +31,6 @@ pub(crate) fn of_person() -> Vec<String> {
 }
 
 /// The key that vial made for this person's pods.
-pub(crate) fn own(_context: &crate::context::Context) -> crate::error::Result<Vec<String>> {
-    Ok(Vec::new())
+pub(crate) fn own(context: &Context) -> Result<Vec<String>> {
+    Ok(vec![crate::ssh::pods::own_key(context)?])
 }

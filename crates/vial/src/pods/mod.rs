@@ -15,6 +15,5 @@ pub(crate) mod choice;
 pub(crate) mod keys;
 pub(crate) mod make;
 pub(crate) mod means;
-#[expect(dead_code, reason = "the ways of ssh that need the rest come next")]
 pub(crate) mod place;
 pub(crate) mod wish;

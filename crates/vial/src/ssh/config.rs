@@ -1,7 +1,9 @@
 //! The text of an ssh configuration (ssh_config(5)) for a cluster's nodes.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use vial_cloud::ssh::quote::{shell_word, word};
 
 /// A cluster as ssh has to know it.
 #[derive(Debug, Clone)]
@@ -86,43 +88,22 @@ impl Proxy {
         let mut variables = roots
             .iter()
             .filter(|(_, path, default)| path != default)
-            .map(|(name, path, _)| format!("{name}={}", shell_word(path)))
+            .map(|(name, path, _)| format!("{name}={}", shell_word(&path.to_string_lossy())))
             .peekable();
         if variables.peek().is_some() {
             words.push("env".into());
             words.extend(variables);
         }
-        words.push(shell_word(&self.program));
+        words.push(shell_word(&self.program.to_string_lossy()));
         words.push(format!("netcat -c {cluster} %h %p"));
         words.join(" ")
     }
 }
 
-/// One argument of ssh's configuration: in quotes where that is needed, with `%` for itself (ssh_config(5), TOKENS).
-pub(super) fn word(path: &Path) -> String {
-    let text = path.to_string_lossy().replace('%', "%%");
-    if text.chars().all(|letter| is_plain(letter) || letter == '*') {
-        return text;
-    }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-/// One word of a POSIX shell within ssh's configuration, where `%` has a meaning.
-fn shell_word(path: &Path) -> String {
-    let text = path.to_string_lossy().replace('%', "%%");
-    if text.chars().all(is_plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-/// Means itself, to ssh and to a shell.
-fn is_plain(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || "/._-+%:@".contains(letter)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn cluster(home: &str, program: &str) -> Cluster {

@@ -1,7 +1,9 @@
 //! What a person's ssh reads about a cluster, apart from the cluster's own files, which only root may read.
 //!
 //! ```text
+//! $VIAL_HOME/ssh/UID/.home        where that person's home is
 //! $VIAL_HOME/ssh/UID/NAME/
+//!   pods, pods_known_hosts        the pods (the keeper's, as long as the cluster lives)
 //!   config         the nodes and how they are reached      `Include $VIAL_HOME/ssh/UID/*/config` finds all clusters
 //!   id_ed25519     opens them
 //!   known_hosts    their host keys
@@ -17,13 +19,18 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use vial_cloud::ssh::quote::word;
+use vial_cloud::ssh::{Home, Who};
 use vial_engine::paths::Paths;
 use vial_spec::ClusterSpec;
 
-use super::config::{self, Cluster, Proxy};
-use crate::error::{Error, Result};
+use super::config::{Cluster, Proxy};
+use crate::error::{Code, Error, Result};
 use crate::kubeconfig::Environment;
 use crate::replace::replace;
+
+/// Names a person's home; no cluster is called so.
+const HOME: &str = ".home";
 
 /// For whom: user and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +63,28 @@ impl Person {
         }
     }
 
+    /// The home of the person at the keyboard.
+    ///
+    /// # Errors
+    /// When nobody says where it is.
+    pub(crate) fn home_at_keyboard() -> Result<Home> {
+        let environment = Environment::of_process();
+        let Self { uid, gid } = Self::at_keyboard();
+        let dir = environment.home().ok_or_else(|| {
+            Error::new(Code::NotFound, "there is no home directory").hint("set HOME")
+        })?;
+        let dir = absolute(&dir);
+        Ok(Home {
+            who: Who { uid, gid },
+            is_login: environment.login_home(uid).as_ref() == Some(&dir),
+            dir,
+        })
+    }
+
     /// The line of `~/.ssh/config` that lets ssh find all clusters that this person can reach, now and later.
     pub(crate) fn include(self, paths: &Paths) -> String {
         let pattern = self.directory(paths).join("*/config");
-        format!("Include {}", config::word(&pattern))
+        format!("Include {}", word(&pattern))
     }
 
     /// The first directory on the way to the files that this person cannot pass, by its mode.
@@ -84,7 +109,8 @@ impl Person {
             .map(Path::to_path_buf)
     }
 
-    fn directory(self, paths: &Paths) -> PathBuf {
+    /// Where the files of all clusters are.
+    pub(crate) fn directory(self, paths: &Paths) -> PathBuf {
         absolute(&paths.home.join("ssh")).join(self.uid.to_string())
     }
 
@@ -136,12 +162,27 @@ impl Person {
     }
 }
 
+/// Files of the cluster for the person at the keyboard, and where the keeper finds that person's home: for the names of pods.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write_at_keyboard(paths: &Paths, cluster: &ClusterSpec) -> Result<Home> {
+    let person = Person::at_keyboard();
+    person.write(paths, cluster)?;
+    let home = Person::home_at_keyboard()?;
+    let named = person.directory(paths).join(HOME);
+    let text = format!("{}\n", home.dir.display());
+    vial_cloud::ssh::put(&named, text.as_bytes(), None).map_err(cannot("write", &named))?;
+    Ok(home)
+}
+
 /// After an `up`: for the person at the keyboard, and for those who have files of the cluster already.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub(crate) fn refresh(paths: &Paths, cluster: &ClusterSpec) -> Result<()> {
-    let mut persons = vec![Person::at_keyboard()];
+    write_at_keyboard(paths, cluster)?;
+    let mut persons = Vec::new();
     for directory in of_cluster(paths, &cluster.name)? {
         if let Ok(config) = fs::metadata(directory.join("config")) {
             let (uid, gid) = (config.uid(), config.gid());
@@ -166,12 +207,46 @@ pub(crate) fn remove(paths: &Paths, cluster: &str) -> Result<()> {
             }
             _ => {}
         }
+        let person = directory.parent().unwrap_or(&directory);
+        let home = forget_pods(person);
         // These fail while there are other clusters or persons.
-        for empty in directory.ancestors().skip(1).take(2) {
-            let _ = fs::remove_dir(empty);
+        if fs::remove_dir(person).is_err() && is_last(person) {
+            let _ = fs::remove_file(person.join(HOME));
+            let _ = fs::remove_dir(person);
         }
+        let _ = fs::remove_dir(paths.home.join("ssh"));
+        home?;
     }
     Ok(())
+}
+
+/// The short names of a person without those of a cluster that is gone.
+fn forget_pods(person: &Path) -> Result<()> {
+    let Some(owner) = owner_of(person) else {
+        return Ok(());
+    };
+    let home = owner.dir.clone();
+    owner.settle().map_err(cannot("write the names of pods in", &home))
+}
+
+/// The home that a directory of clusters' files belongs to.
+fn owner_of(person: &Path) -> Option<Home> {
+    let uid = person.file_name()?.to_str()?.parse().ok()?;
+    let dir = PathBuf::from(fs::read_to_string(person.join(HOME)).ok()?.trim_end());
+    // Of the group it is enough that it is not root's.
+    let gid = fs::metadata(&dir).ok()?.gid();
+    let who = Who { uid, gid };
+    Some(Home {
+        who,
+        dir,
+        is_login: false,
+    })
+}
+
+/// Is nothing left but where the home is?
+fn is_last(person: &Path) -> bool {
+    let mut names = fs::read_dir(person).into_iter().flatten().flatten();
+    names.all(|entry| entry.file_name() == HOME)
 }
 
 /// Directories of a cluster's files, one for each person.

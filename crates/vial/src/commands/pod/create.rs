@@ -189,5 +189,8 @@ async fn apply(context: &Context, place: &Place, mut wishes: Vec<Wish>, how: &Ho
     } else if let [one] = made.as_slice() {
         context.ui.status(format!("  ssh {one}"));
     }
+    if !made.is_empty() {
+        crate::ssh::pods::offer(context)?;
+    }
     Ok(Exit::OK)
 }

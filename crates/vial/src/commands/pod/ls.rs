@@ -36,6 +36,7 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> Result {
         true => Scope::All,
         false => Scope::Namespace(place.namespace.clone()),
     };
+    crate::ssh::pods::refresh_if_used(context, &place).await;
     let pods = pods::list(&place.cloud, &scope).await?;
     let none = pods.is_empty();
     output::print(&context.ui, args.output.output, &Pods(pods))?;

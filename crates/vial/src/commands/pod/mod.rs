@@ -8,12 +8,14 @@ mod logs;
 mod ls;
 mod restart;
 mod rm;
+mod ssh;
 mod wait;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use vial_cloud::pods::PodView;
+use vial_cloud::ssh::config::long_name;
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -52,6 +54,8 @@ enum PodCommand {
     Cp(cp::CpArgs),
     /// Wait until one can log in to pods, or until they are gone
     Wait(wait::WaitArgs),
+    /// Log in to a pod with your own ssh
+    Ssh(ssh::SshArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: PodArgs) -> Result {
@@ -65,6 +69,7 @@ pub(crate) async fn run(context: &Context, args: PodArgs) -> Result {
         PodCommand::Exec(args) => exec::run(context, args).await,
         PodCommand::Cp(args) => cp::run(context, args).await,
         PodCommand::Wait(args) => wait::run(context, args).await,
+        PodCommand::Ssh(args) => ssh::run(context, args).await,
     }
 }
 
@@ -89,18 +94,16 @@ fn api(what: String, error: kube::Error) -> Error {
 
 /// What ssh calls the pod, whatever else is called like it.
 fn host_name(place: &Place, view: &PodView) -> String {
-    format!(
-        "{}.{}.{}.vial",
-        view.name,
-        view.namespace,
-        place.host_part()
-    )
+    long_name(view, &place.host_part())
 }
 
 /// Brings what ssh reads up to date.
-async fn refresh(_context: &Context, _place: &Place) {}
+async fn refresh(context: &Context, place: &Place) {
+    crate::ssh::pods::refresh(context, place).await;
+}
 
 /// A configuration for ssh that finds the pod.
-async fn ssh_config(_context: &Context, _place: &Place) -> Result<PathBuf> {
-    Err(Error::new(Code::Failed, "not yet"))
+async fn ssh_config(context: &Context, place: &Place) -> Result<PathBuf> {
+    let home = crate::ssh::pods::try_refresh(context, place).await?;
+    Ok(home.whole_config())
 }
