@@ -114,6 +114,9 @@ mod tests {
         assert!(at("2026-11-21T14:00:00Z"));
         let mut ending = pod.clone();
         ending.state = State::Ending;
-        assert!(!has_expired(&ending, "2027-01-01T00:00:00Z".parse().unwrap()));
+        assert!(!has_expired(
+            &ending,
+            "2027-01-01T00:00:00Z".parse().unwrap()
+        ));
     }
 }

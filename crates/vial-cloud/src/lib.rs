@@ -17,12 +17,14 @@
 //! | [`plan`] | from what was asked for to objects; pure |
 //! | [`pods`] | the pods of vial as they are now, and as they change |
 //! | [`expiry`] | pods that were made for a time |
+//! | [`forward`] | connections to their ports through the API |
 //! | [`ssh`] | what OpenSSH on this machine has to know of them |
 
 mod cloud;
 mod error;
 pub mod execute;
 pub mod expiry;
+pub mod forward;
 pub mod names;
 pub mod plan;
 pub mod pods;

@@ -13,7 +13,7 @@ use crate::ui::Ui;
 pub(crate) const DEFAULT_CLUSTER: &str = "vial";
 
 /// What every command gets.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// How to speak.
     pub(crate) ui: Ui,

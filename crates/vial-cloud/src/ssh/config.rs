@@ -206,7 +206,11 @@ pub(super) mod tests {
             bad.push(pod);
         }
         for pod in bad {
-            assert_eq!(of("dev", std::slice::from_ref(&pod)), Text::default(), "{pod:?}");
+            assert_eq!(
+                of("dev", std::slice::from_ref(&pod)),
+                Text::default(),
+                "{pod:?}"
+            );
         }
     }
 }

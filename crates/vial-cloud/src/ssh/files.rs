@@ -49,10 +49,7 @@ pub(super) fn put_with_mode(
 /// What is in a plain file; `None` when it is not there. A pipe somebody put in its place does not hold us up.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let opened = File::options()
-        .read(true)
-        .custom_flags(nonblock)
-        .open(path);
+    let opened = File::options().read(true).custom_flags(nonblock).open(path);
     let file = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,

@@ -99,7 +99,8 @@ impl Home {
                 config.push_str(&format!("Include {}\n", word(include)));
             }
             put(&self.vial().join("config"), config.as_bytes(), None)?;
-            let whole = format!("{config}Match all\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n");
+            let whole =
+                format!("{config}Match all\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n");
             put(&self.whole_config(), whole.as_bytes(), None)?;
             Ok(key)
         })
@@ -189,7 +190,12 @@ impl Home {
     pub fn is_installed(&self) -> bool {
         let config = self.dir.join(".ssh/config");
         self.who
-            .act(|| Ok(install::counts(&read(&config)?.unwrap_or_default(), &self.line())))
+            .act(|| {
+                Ok(install::counts(
+                    &read(&config)?.unwrap_or_default(),
+                    &self.line(),
+                ))
+            })
             .unwrap_or_default()
     }
 
@@ -251,7 +257,10 @@ impl Home {
             real => real?,
         };
         if !real.starts_with(&home) {
-            let text = format!("it is a link to {}, which is not in the home", real.display());
+            let text = format!(
+                "it is a link to {}, which is not in the home",
+                real.display()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         match fs::metadata(&real) {
@@ -413,7 +422,10 @@ mod tests {
     #[test]
     fn several_homes_of_vial_are_included_while_they_are_there() {
         let fixture = Fixture::new();
-        let (one, two) = (fixture.dir.path().join("one"), fixture.dir.path().join("two"));
+        let (one, two) = (
+            fixture.dir.path().join("one"),
+            fixture.dir.path().join("two"),
+        );
         fs::create_dir(&one).unwrap();
         fixture.home.prepare(&one).unwrap();
         fixture.home.prepare(&two).unwrap();
@@ -439,7 +451,11 @@ mod tests {
         let keeper = of("dev", &[pod("vial-pods", "a")]).config;
         fs::write(clusters.join("dev/pods"), keeper).unwrap();
         home.settle().unwrap();
-        assert!(fixture.read(".ssh/vial/names").starts_with("Host a\n  User"));
+        assert!(
+            fixture
+                .read(".ssh/vial/names")
+                .starts_with("Host a\n  User")
+        );
 
         let write = |pods: &[_]| {
             let text = of("prod", pods);

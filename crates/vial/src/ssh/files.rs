@@ -226,7 +226,9 @@ fn forget_pods(person: &Path) -> Result<()> {
         return Ok(());
     };
     let home = owner.dir.clone();
-    owner.settle().map_err(cannot("write the names of pods in", &home))
+    owner
+        .settle()
+        .map_err(cannot("write the names of pods in", &home))
 }
 
 /// The home that a directory of clusters' files belongs to.

@@ -23,7 +23,9 @@ use crate::pods::place::Place;
 pub(crate) async fn refresh(context: &Context, place: &Place) {
     if let Err(error) = try_refresh(context, place).await {
         let why = error.line().unwrap_or_default();
-        context.ui.warn(format!("ssh may not find pods by name: {why}"));
+        context
+            .ui
+            .warn(format!("ssh may not find pods by name: {why}"));
     }
 }
 
@@ -75,7 +77,10 @@ pub(crate) fn offer(context: &Context) -> Result<()> {
     if !terminal || home.is_installed() || asked.exists() {
         return Ok(());
     }
-    let question = format!("put `{}` into ~/.ssh/config, so that `ssh NAME` finds pods? [Y/n] ", home.line());
+    let question = format!(
+        "put `{}` into ~/.ssh/config, so that `ssh NAME` finds pods? [Y/n] ",
+        home.line()
+    );
     context.ui.raw_error(question.as_bytes());
     let mut answer = String::new();
     std::io::stdin()
@@ -107,7 +112,12 @@ pub(crate) fn uninstall(context: &Context) -> Result<()> {
     edit(context, &home, "taken out of", home.uninstall())
 }
 
-fn edit(context: &Context, home: &Home, what: &str, done: std::io::Result<Installed>) -> Result<()> {
+fn edit(
+    context: &Context,
+    home: &Home,
+    what: &str,
+    done: std::io::Result<Installed>,
+) -> Result<()> {
     let file = home.dir.join(".ssh/config");
     let file = file.display();
     let done = done.map_err(|error| Error::caused(format!("cannot change {file}"), error))?;
@@ -123,9 +133,9 @@ fn prepare(context: &Context) -> Result<(Home, String)> {
     let home = Person::home_at_keyboard()?;
     let clusters = Person::at_keyboard().directory(&context.paths);
     let vial = home.vial();
-    let key = home.prepare(&clusters).map_err(|error| {
-        Error::caused(format!("cannot make {}", vial.display()), error)
-    })?;
+    let key = home
+        .prepare(&clusters)
+        .map_err(|error| Error::caused(format!("cannot make {}", vial.display()), error))?;
     Ok((home, key))
 }
 
@@ -143,9 +153,9 @@ async fn sweep(context: &Context, place: &Place) -> Result<()> {
     let scope = Scope::Namespace(place.namespace.clone());
     for pod in vial_cloud::expiry::sweep(&place.cloud, &scope).await? {
         let (namespace, name) = (pod.namespace, pod.name);
-        context
-            .ui
-            .status(format!("the pod {namespace}/{name} was removed: its time was over"));
+        context.ui.status(format!(
+            "the pod {namespace}/{name} was removed: its time was over"
+        ));
     }
     Ok(())
 }
@@ -195,7 +205,9 @@ fn netcat(place: &Place) -> Result<String> {
     if let Some(files) = variable.filter(|files| !files.is_empty() && place.kubeconfig.is_none()) {
         let files: Vec<String> = files
             .split(':')
-            .map(|file| std::path::absolute(file).map_or(file.into(), |path| path.display().to_string()))
+            .map(|file| {
+                std::path::absolute(file).map_or(file.into(), |path| path.display().to_string())
+            })
             .collect();
         words.push(format!("env KUBECONFIG={}", shell_word(&files.join(":"))));
     }

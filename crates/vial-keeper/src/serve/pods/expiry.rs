@@ -97,7 +97,8 @@ impl Expiry {
         self.story.tell(What::PodExpires, About::cluster(), text);
         let note = format!("the pod is removed at {expires}, as its --ttl says");
         if let Some(service) = self.reference(pod).await {
-            self.tell(&service, EventType::Warning, "Expires", note).await;
+            self.tell(&service, EventType::Warning, "Expires", note)
+                .await;
         }
     }
 
@@ -110,7 +111,8 @@ impl Expiry {
                 self.story.tell(What::PodExpired, About::cluster(), text);
                 let note = "the pod was removed, as its --ttl says".to_owned();
                 if let Some(service) = service {
-                    self.tell(&service, EventType::Normal, "Expired", note).await;
+                    self.tell(&service, EventType::Normal, "Expired", note)
+                        .await;
                 }
             }
             Ok(false) => self.failed = true,
@@ -122,8 +124,7 @@ impl Expiry {
     }
 
     async fn reference(&self, pod: &PodView) -> Option<ObjectReference> {
-        let services: Api<Service> =
-            Api::namespaced(self.cloud.client().clone(), &pod.namespace);
+        let services: Api<Service> = Api::namespaced(self.cloud.client().clone(), &pod.namespace);
         let service = services.get(&pod.name).await.ok()?;
         Some(service.object_ref(&()))
     }

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn pods_are_reached_as_the_nodes_are() {
-        let config = "Host w-1.dev.vial\n  User root\n  ProxyCommand sudo '/a b/vial' netcat -c dev %h %p\n";
+        let config =
+            "Host w-1.dev.vial\n  User root\n  ProxyCommand sudo '/a b/vial' netcat -c dev %h %p\n";
         assert_eq!(netcat(config), Some("sudo '/a b/vial' netcat -c dev"));
         assert_eq!(netcat("Host a\n"), None);
     }

@@ -6,6 +6,8 @@ mod describe;
 mod exec;
 mod logs;
 mod ls;
+mod netcat;
+mod port_forward;
 mod restart;
 mod rm;
 mod ssh;
@@ -54,6 +56,10 @@ enum PodCommand {
     Cp(cp::CpArgs),
     /// Wait until one can log in to pods, or until they are gone
     Wait(wait::WaitArgs),
+    /// Connect standard input and output to a port of a pod
+    Netcat(netcat::NetcatArgs),
+    /// Forward ports of this machine to a pod
+    PortForward(port_forward::PortForwardArgs),
     /// Log in to a pod with your own ssh
     Ssh(ssh::SshArgs),
 }
@@ -69,6 +75,8 @@ pub(crate) async fn run(context: &Context, args: PodArgs) -> Result {
         PodCommand::Exec(args) => exec::run(context, args).await,
         PodCommand::Cp(args) => cp::run(context, args).await,
         PodCommand::Wait(args) => wait::run(context, args).await,
+        PodCommand::Netcat(args) => netcat::run(context, args).await,
+        PodCommand::PortForward(args) => port_forward::run(context, args).await,
         PodCommand::Ssh(args) => ssh::run(context, args).await,
     }
 }

@@ -60,7 +60,10 @@ pub(super) async fn run(context: &Context, args: SshArgs) -> Result {
         command.args(["-l", user]);
     }
     // Only comes back when it could not be started.
-    let error = command.arg(super::host_name(&place, &pod)).args(arguments).exec();
+    let error = command
+        .arg(super::host_name(&place, &pod))
+        .args(arguments)
+        .exec();
     let what = format!("cannot run {}", client.display());
     Err(Error::caused(what, error).with_code(Code::Failed))
 }
