@@ -353,7 +353,14 @@ impl Build {
         fs::create_dir(&tmp).at("create", &tmp)?;
         let (layer, cached) = match self.cached() {
             Some(layer) => (layer, true),
-            None => (self.layer(&tmp, tell)?, false),
+            None => match self.layer(&tmp, tell) {
+                Ok(layer) => (layer, false),
+                Err(error) => {
+                    // A full disk needs the space of what is half made; what stays now goes with the next build.
+                    let _ = disk::remove_tree(&tmp);
+                    return Err(error);
+                }
+            },
         };
         let directory = tempfile::tempdir_in(&tmp).at("create a directory in", &tmp)?;
         let mut layout = Layout::new(directory.path(), &[IMAGE_NAME, oci::REF_NAME])?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::crane::toolbox;
-use crate::lab::{Lab, Ran, eventually};
+use crate::lab::{Lab, Ran, eventually, signal};
 
 /// Directories of programs that are put before those of the host, which may have engines of its own.
 struct Engines {
@@ -102,6 +102,28 @@ fn an_image_of_docker_or_podman_is_taken_by_its_name() {
     assert_eq!(ran.code, 1, "{ran:?}");
     let said = "docker does not give image `cut:v1`: daemon went away";
     assert!(ran.stderr.contains(said), "{ran:?}");
+    assert_eq!(names(&lab, "engines"), after);
+
+    // One that says nothing is waited for no longer than the person likes, and ended then.
+    let begun = lab.dir().join("begun");
+    let wait = format!(
+        "echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000",
+        begun.display()
+    );
+    engines.install("docker", &wait);
+    let path = format!("{}:/usr/bin:/bin", engines.bin.display());
+    let mut command = lab.command(["image", "load", "docker://slow:v1", "-c", "engines"]);
+    let mut load = command
+        .env("PATH", path)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("vial runs");
+    let pid = eventually("docker is asked", || {
+        fs::read_to_string(&begun).map_err(|error| error.to_string())
+    });
+    signal(load.id(), rustix::process::Signal::INT);
+    assert_eq!(load.wait().expect("it ends").code(), Some(130));
+    assert!(!PathBuf::from(format!("/proc/{}", pid.trim())).exists());
     assert_eq!(names(&lab, "engines"), after);
 
     lab.vial(["down", "engines"]).ok();

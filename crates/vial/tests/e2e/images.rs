@@ -160,6 +160,17 @@ fn a_loaded_image_is_taken_from_the_node_whatever_its_tag() {
     let rollout = ["rollout", "status", "deployment/app", "--timeout=60s"];
     lab.kubectl("pulled", &rollout).ok();
 
+    // What `kubectl debug` adds to a pod that runs, once and again.
+    let pods = ["get", "pods", "-l", "app=app", "-o", "name"];
+    let pod = lab.kubectl("pulled", &pods).ok();
+    for image in ["app", "vial/toolbox"] {
+        lab.kubectl("pulled", &["debug", &pod, "--image", image])
+            .ok();
+    }
+    let policies = "jsonpath={.spec.ephemeralContainers[*].imagePullPolicy}";
+    let shown = lab.kubectl("pulled", &["get", &pod, "-o", policies]);
+    assert_eq!(shown.ok(), "IfNotPresent IfNotPresent");
+
     // What somebody wrote stays, as far as it can be told from what nobody wrote; other images are not touched.
     let always = ["--image-pull-policy", "Always"];
     assert_eq!(pull_policy(&lab, "app:v1", &always), "Always");

@@ -6,6 +6,7 @@
 
 use std::process::{Command, Output};
 
+use crate::base_image;
 use crate::crane::{crane, run_crane, toolbox};
 use crate::lab::{Lab, Ran};
 
@@ -66,6 +67,35 @@ exec unshare --mount --propagation private sh -ec '
         .ok();
     lab.vial(["down", "full"]).ok();
     lab.assert_nothing_left();
+}
+
+#[test]
+fn a_base_image_that_finds_no_room_is_told_and_leaves_nothing() {
+    let lab = Lab::new(&[]);
+    let flags = ["--packages", "sudo", "--init"];
+    base_image::cached(&lab, &flags);
+    let kept = lab.home().join("cache/debian-images");
+    let small = lab.dir().join("small");
+    std::fs::create_dir(&small).expect("made");
+    let (kept, small) = (kept.to_string_lossy(), small.to_string_lossy());
+    // Where it is made, and where the archive of one that was made already is written.
+    for (disk, of) in [(&kept, "debian-images/tmp"), (&small, "small/base.tar")] {
+        let script = r#"
+exec unshare --mount --propagation private sh -ec '
+  mount -t tmpfs -o size=1m tmpfs "$1"
+  code=0
+  vial image debian --packages sudo --init -o "$2/base.tar" || code=$?
+  find "$1" -mindepth 1 ! -type d ! -name .lock
+  exit $code
+' sh "$@""#;
+        let ran = lab.shell(script, &[disk, &small]);
+        assert_eq!(ran.code, 6, "{of}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{of}: left behind");
+        for word in [of, "hint: free some space"] {
+            assert!(ran.stderr.contains(word), "{of}, {word}: {ran:?}");
+        }
+    }
+    base_image::cached(&lab, &flags);
 }
 
 #[test]

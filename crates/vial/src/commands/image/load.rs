@@ -13,7 +13,7 @@ use crate::output::OutputArgs;
 /// Load images from archives, layouts or a local container engine, for pods on all nodes
 ///
 /// Takes OCI archives, archives of `docker save`, both also compressed (gzip, zstd, xz), directories of OCI layouts, and
-/// the names of images that docker, podman or containerd have on this machine. What is there as a file or directory is
+/// the names of images that docker, podman, buildah or containerd have on this machine. What is there as a file or directory is
 /// taken for one; the engines are asked for the rest, in that order, until one has it. Of an image for several platforms
 /// the one for the nodes is taken. Of several sources all are loaded, or none.
 ///
