@@ -140,6 +140,17 @@ pub(crate) async fn deliver_to(
     .await
 }
 
+/// Brings all nodes what the store has for them and they lack.
+///
+/// # Errors
+/// As [`deliver`].
+pub async fn complete(cluster: Cluster<'_>, report: &Reporter) -> Result<()> {
+    let nodes = cluster.plan.nodes.iter();
+    try_join_all(nodes.map(|node| deliver_to(cluster, node, report)))
+        .await
+        .map(drop)
+}
+
 /// Takes names away from all nodes; a name of the node image gets back what it meant there. Returns from how many nodes
 /// each was taken.
 ///

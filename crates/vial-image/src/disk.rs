@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
 use crate::error::{Error, IoContext, Result};
 
 /// Refuses when the file system of `path` has less than `needed` bytes free.
@@ -62,14 +65,27 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
 
 /// Waits until nobody else holds the lock file `path`, then holds it until the file is closed (flock(2)).
 pub(crate) fn lock(path: &Path) -> Result<File> {
-    let file = File::options()
+    let file = lock_file(path)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).at("lock", path)?;
+    Ok(file)
+}
+
+/// The same, but nobody is waited for: `None` while somebody else holds it.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = lock_file(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        locked => locked.at("lock", path).map(|()| Some(file)),
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File> {
+    File::options()
         .create(true)
         .write(true)
         .truncate(false)
         .open(path)
-        .at("open", path)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).at("lock", path)?;
-    Ok(file)
+        .at("open", path)
 }
 
 /// Reads a file whole.

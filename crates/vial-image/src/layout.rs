@@ -1,10 +1,11 @@
 //! Container images as an OCI layout in a directory of its own.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::disk;
 use crate::error::{IoContext, Result};
 use crate::layer::{self, Compressed, LayerTar};
 use crate::oci::{
@@ -130,7 +131,7 @@ impl Layout {
 }
 
 /// Writes a layout as an archive: the same bytes of the same files.
-pub(crate) fn archive(root: &Path, out: impl Write) -> std::io::Result<()> {
+fn archive(root: &Path, out: impl Write) -> std::io::Result<()> {
     let mut archive = tar::Builder::new(out);
     archive.mode(tar::HeaderMode::Deterministic);
     for name in ["oci-layout", "index.json"] {
@@ -147,6 +148,25 @@ pub(crate) fn archive(root: &Path, out: impl Write) -> std::io::Result<()> {
         archive.append_path_with_name(root.join(&path), &path)?;
     }
     archive.into_inner()?.flush()
+}
+
+/// Writes a layout as an archive, whole or not at all; to something else than a file (`/dev/stdout`) as it comes.
+pub(crate) fn write_archive(root: &Path, path: &Path) -> Result<()> {
+    if path.exists() && !path.is_file() {
+        let file = File::options().write(true).open(path).at("open", path)?;
+        return archive(root, BufWriter::new(file)).at("write", path);
+    }
+    let parent = disk::directory_of(path);
+    let file = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(parent)
+        .at("create a file in", parent)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
+    archive(root, &mut out).at("write", path)?;
+    out.flush().at("write", path)?;
+    drop(out);
+    file.as_file().sync_all().at("sync", path)?;
+    disk::persist(file, path)
 }
 
 #[cfg(test)]

@@ -122,7 +122,8 @@ async fn pulled_all_the_same(keeper: &Keeper, living: &View, names: &[ImageName]
     notes
 }
 
-fn cluster<'a>(keeper: &'a Keeper, living: &'a View) -> Cluster<'a> {
+/// The living cluster, as far as its images are concerned.
+pub(crate) fn cluster<'a>(keeper: &'a Keeper, living: &'a View) -> Cluster<'a> {
     Cluster {
         paths: &keeper.paths,
         name: &keeper.name,

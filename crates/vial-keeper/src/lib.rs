@@ -32,6 +32,7 @@ mod images;
 pub mod inside;
 mod keeper;
 mod lock;
+mod means;
 mod operation;
 mod ports;
 mod reach;

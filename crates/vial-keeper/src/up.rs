@@ -17,7 +17,7 @@ use crate::keeper::{Keeper, Living};
 use crate::operation::{Kind, Operation};
 use crate::ports::{self, Held};
 use crate::serve::{self, OwnPorts, Services};
-use crate::{status, watch};
+use crate::{means, status, watch};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,6 +48,9 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
         // A port that somebody took meanwhile is shown as taken; the cluster lives on without it.
         keeper.change(&prepared.plan.spec, Vec::new()).await;
         keeper.tell(What::KeeperStarted, "another keeper serves the cluster");
+        if journal == Journal::Up {
+            means::begin(keeper);
+        }
         Ok(())
     };
     if let Err(error) = resumed.await {
@@ -83,8 +86,12 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
         Event::Failed { message, .. } => keeper.tell(What::UpFailed, message),
         _ => keeper.tell(What::UpFinished, "the cluster is up"),
     }
+    let is_up = matches!(last, Event::Done { .. });
     operation.tell(last);
     keeper.changed.notify_waiters();
+    if is_up {
+        means::begin(&keeper);
+    }
 }
 
 async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Failure> {

@@ -18,6 +18,8 @@ pub enum ImageSource {
     NodeImage,
     /// By `vial image load`.
     Loaded,
+    /// By vial itself, for pods.
+    Vial,
     /// From a registry, by a node.
     Pulled,
 }
@@ -29,9 +31,15 @@ impl ImageSource {
         match self {
             Self::NodeImage => "node image",
             Self::Loaded => "loaded",
+            Self::Vial => "vial",
             Self::Pulled => "pulled",
         }
     }
+}
+
+fn is_means(name: &str) -> bool {
+    let repository = name.rsplit_once(':').map(|(repository, _)| repository);
+    repository == Some(vial_means::IMAGE_REPOSITORY)
 }
 
 /// One name and digest, and who has it.
@@ -74,6 +82,7 @@ pub async fn list(
                 .any(|(name, shipped)| *name == image.name && shipped.as_str() == digest);
             let source = match () {
                 () if shipped => ImageSource::NodeImage,
+                () if is_loaded(image) && is_means(&image.name) => ImageSource::Vial,
                 () if is_loaded(image) => ImageSource::Loaded,
                 () => ImageSource::Pulled,
             };

@@ -14,7 +14,6 @@
 mod settle;
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -128,21 +127,7 @@ impl Built {
     /// # Errors
     /// When it cannot be written.
     pub fn archive(&self, path: &Path) -> Result<()> {
-        if path.exists() && !path.is_file() {
-            let file = File::options().write(true).open(path).at("open", path)?;
-            return layout::archive(self.layout(), BufWriter::new(file)).at("write", path);
-        }
-        let parent = disk::directory_of(path);
-        let file = tempfile::Builder::new()
-            .prefix(".tmp-")
-            .tempfile_in(parent)
-            .at("create a file in", parent)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
-        layout::archive(self.layout(), &mut out).at("write", path)?;
-        out.flush().at("write", path)?;
-        drop(out);
-        file.as_file().sync_all().at("sync", path)?;
-        disk::persist(file, path)
+        layout::write_archive(self.layout(), path)
     }
 }
 

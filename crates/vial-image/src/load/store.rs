@@ -136,13 +136,27 @@ impl ImageStore {
     pub fn lock(&self) -> Result<ImageWriter> {
         make_directory(&self.root)?;
         let file = disk::lock(&self.root.join(".lock"))?;
+        self.writer(file)
+    }
+
+    /// The same, but nobody is waited for: `None` while there is another writer.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<Option<ImageWriter>> {
+        make_directory(&self.root)?;
+        let file = disk::try_lock(&self.root.join(".lock"))?;
+        file.map(|file| self.writer(file)).transpose()
+    }
+
+    fn writer(&self, lock: File) -> Result<ImageWriter> {
         disk::remove_tree(&self.tmp())?;
         for directory in ["blobs", "blobs/sha256", "layers", "tmp"] {
             make_directory(&self.root.join(directory))?;
         }
         let writer = ImageWriter {
             store: self.clone(),
-            _lock: file,
+            _lock: lock,
         };
         writer.sweep()?;
         Ok(writer)
@@ -178,6 +192,50 @@ impl ImageWriter {
     /// What it writes to.
     pub fn store(&self) -> &ImageStore {
         &self.store
+    }
+
+    /// Is every blob and every unpacked layer of it there?
+    pub fn has(&self, image: &LoadedImage) -> bool {
+        image
+            .blobs()
+            .all(|blob| self.store.blob_path(&blob.digest).is_file())
+            && image
+                .layers
+                .iter()
+                .all(|layer| self.store.layer_path(&layer.chain_id).is_dir())
+    }
+
+    /// Takes blobs and layers of an image from another store: hard links, where that lies on the same file system.
+    /// [`commit`](Self::commit) makes it known.
+    ///
+    /// # Errors
+    /// When they are not there, or there is no space for copies.
+    pub fn adopt(&self, from: &ImageStore, image: &LoadedImage) -> Result<()> {
+        for blob in image.blobs() {
+            let (source, target) = (
+                from.blob_path(&blob.digest),
+                self.store.blob_path(&blob.digest),
+            );
+            match fs::hard_link(&source, &target) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    let mut aside = self.file("adopted-")?;
+                    let mut bytes = File::open(&source).at("open", &source)?;
+                    io::copy(&mut bytes, &mut aside).at("copy", &source)?;
+                    disk::persist(aside, &target)?;
+                }
+                linked => linked.at("link", &source)?,
+            }
+        }
+        for layer in &image.layers {
+            let source = from.layer_path(&layer.chain_id);
+            let target = self.store.layer_path(&layer.chain_id);
+            let none: [&str; 0] = [];
+            vial_sys::tree::clone(&source, &target, &none)
+                .map_err(|error| io::Error::new(error.source.kind(), error.line()))
+                .at("link", &source)?;
+        }
+        Ok(())
     }
 
     /// Enters images into the list; those of the same names lose them. Returns the list as it was.
@@ -246,7 +304,7 @@ impl ImageWriter {
     }
 
     /// An empty directory on the store's file system; the next writer removes it if it is still there.
-    pub(super) fn scratch(&self, name: &str) -> Result<tempfile::TempDir, Error> {
+    pub(crate) fn scratch(&self, name: &str) -> Result<tempfile::TempDir, Error> {
         tempfile::Builder::new()
             .prefix(name)
             .tempdir_in(self.store.tmp())

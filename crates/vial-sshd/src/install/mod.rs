@@ -19,6 +19,7 @@ mod bundle;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -98,7 +99,8 @@ fn put_busybox(bytes: impl Read, directory: &Path) -> Result<(), InstallError> {
 
 /// The names it is to be called by.
 fn applets(busybox: &Path) -> Result<Vec<String>, InstallError> {
-    let output = Command::new(busybox).arg("--list").output();
+    // Aside it has another name, by which it would take itself for an applet.
+    let output = Command::new(busybox).arg0("busybox").arg("--list").output();
     let output = output.map_err(|source| InstallError::Ask {
         path: busybox.to_owned(),
         source,

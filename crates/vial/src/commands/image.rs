@@ -1,10 +1,11 @@
-//! `vial image load|build|debian|ls|rm`: the container images of a cluster.
+//! `vial image load|build|debian|sshd|ls|rm`: the container images of a cluster.
 
 mod bring;
 mod build;
 mod debian;
 mod load;
 mod rm;
+mod sshd;
 
 use std::pin::pin;
 
@@ -38,6 +39,8 @@ enum ImageCommand {
     Build(build::BuildArgs),
     /// Make a base image of Debian packages, without any registry
     Debian(Box<debian::DebianArgs>),
+    /// Write the image of the ssh server to a file, for the registry of another cluster
+    Sshd(sshd::SshdArgs),
     /// List the images that the nodes have
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -60,8 +63,11 @@ struct ListArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: ImageArgs) -> Result {
-    context.require_root("use the images of a cluster")?;
+    if !matches!(args.command, ImageCommand::Sshd(_)) {
+        context.require_root("use the images of a cluster")?;
+    }
     match args.command {
+        ImageCommand::Sshd(args) => sshd::run(context, args).await,
         ImageCommand::Load(args) => load::run(context, args).await,
         ImageCommand::Build(args) => build::run(context, args).await,
         ImageCommand::Debian(args) => debian::run(context, *args).await,
