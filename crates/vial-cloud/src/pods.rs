@@ -14,7 +14,7 @@ use crate::cloud::Cloud;
 use crate::error::{Error, Result};
 use crate::words;
 
-pub use follow::{Known, follow_services};
+pub use follow::{Known, changes, follow_services};
 pub use view::{PodView, State};
 
 /// Where to look.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt as _};
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 
 use super::{PodView, Scope, key};
@@ -33,6 +35,26 @@ pub fn follow_services(
         };
         std::future::ready(item)
     })
+}
+
+/// Says when something of the pods of vial may have changed: a Service, a Deployment or a Pod. Nothing is told twice at
+/// once; what there is then, [`super::list`] tells.
+pub fn changes(cloud: &Cloud, scope: &Scope) -> impl Stream<Item = ()> + Send + use<> {
+    fn of<K>(cloud: &Cloud, scope: &Scope) -> impl Stream<Item = ()> + Send + use<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+        K::DynamicType: Default,
+    {
+        let config = watcher::Config::default().labels(words::SELECTOR);
+        let events = watcher(scope.api::<K>(cloud.client()), config).default_backoff();
+        // While the API is away nothing is known to have changed.
+        events.filter_map(|event| std::future::ready(event.ok().map(|_| ())))
+    }
+    let both = futures::stream::select(of::<Deployment>(cloud, scope), of::<Pod>(cloud, scope));
+    futures::stream::select(of::<Service>(cloud, scope), both)
+        .ready_chunks(1024)
+        .map(|_| ())
 }
 
 /// Takes an event in; whether there is something new to tell.

@@ -26,6 +26,7 @@ mod logs;
 mod mirror;
 mod no_space;
 mod outbound;
+mod pods;
 mod ports;
 mod public_registry;
 mod registry;
