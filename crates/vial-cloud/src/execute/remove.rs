@@ -25,16 +25,10 @@ pub async fn remove(cloud: &Cloud, namespace: &str, name: &str) -> Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client(), namespace);
     let services: Api<Service> = Api::namespaced(client(), namespace);
     let what = || format!("cannot remove pod {name} of namespace {namespace}");
-    // The Service last: as long as it is there, the pod is listed, and a removal that was cut off can be run again. The
-    // others that it owns go with it.
-    gone(deployments.delete(name, &background).await.map(drop), what)?;
-    gone(
-        secrets
-            .delete(&words::ssh_secret(name), &background)
-            .await
-            .map(drop),
-        what,
-    )?;
+    // The Service last: as long as it is there the pod is listed, and a removal that was cut off can be run again. All that
+    // it owns goes with it; the others are asked to go at once for the sake of time, by who may.
+    let _ = deployments.delete(name, &background).await;
+    let _ = secrets.delete(&words::ssh_secret(name), &background).await;
     gone(services.delete(name, &background).await.map(drop), what)
 }
 
@@ -74,7 +68,10 @@ where
         match event.map_err(|error| {
             Error::new(crate::Kind::Failed, "cannot watch what is removed").caused(error)
         })? {
-            Event::Init => there.clear(),
+            Event::Init => {
+                there.clear();
+                continue;
+            }
             Event::InitApply(object) | Event::Apply(object) => {
                 if concerns(&object) {
                     there.insert(object.name_any());
