@@ -52,6 +52,24 @@ fn a_bug_report() {
     run("diagnose.md");
 }
 
+/// The page writes into `~/.ssh`, which is therefore an empty one of its own.
+#[test]
+fn a_mini_cloud() {
+    let home = std::env::var("HOME").expect("a home directory");
+    fs::create_dir_all(format!("{home}/.ssh")).expect("made");
+    let own = format!("mount -t tmpfs -o mode=700 own {home}/.ssh && exec \\\"\\$@\\\"");
+    let host = [
+        "unshare",
+        "--net",
+        "--mount",
+        "sh",
+        "-c",
+        &format!("\"{own}\""),
+        "sh",
+    ];
+    run_on("mini-cloud.md", &host.map(str::to_owned));
+}
+
 #[test]
 fn the_outside_world() {
     let world = World::apart();
