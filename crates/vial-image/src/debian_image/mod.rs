@@ -8,35 +8,28 @@
 //! the packages' own scripts let it.
 //!
 //! # On disk
-//! `$VIAL_HOME/cache/debian-images/`: `KEY.tar.zst` and `KEY.json` for each layer, the latest [`KEPT`] of them, where KEY is a
+//! `$VIAL_HOME/cache/debian-images/`: `KEY.tar.zst` and `KEY.json` for each layer, the latest of them, where KEY is a
 //! digest of all that decides it; `tmp/`, which the next build empties; `.lock`. All of it may be removed at any time.
 
+mod make;
 mod settle;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use crate::base::ARCHITECTURE;
 use crate::choice;
 use crate::debian::lists::SLIM;
 use crate::debian::{self, DebianError, Keyring, Lock, PackageList, Suite};
-use crate::digest::{Digest, Hasher};
-use crate::disk;
+use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result};
-use crate::layer::{self, Compressed};
-use crate::layout::{self, IMAGE_NAME, Layout};
+use crate::layout;
 use crate::load::ImageName;
-use crate::oci::{self, RunConfig};
+use crate::oci::RunConfig;
 use crate::options::{Progress, Report};
+use make::Build;
 use settle::Settings;
 
-/// Increase when this folder makes something else of the same packages.
-const VERSION: &str = "1";
-/// How many layers are kept; the longest unused go first.
-const KEPT: usize = 8;
-/// A root file system and its layer take this many times the bytes of the packages.
-const GROWTH: u64 = 8;
 /// The program that `init` puts before everything: it reaps what its children leave, and passes signals on.
 const INIT: &str = "tini";
 
@@ -144,17 +137,7 @@ pub async fn build(
 ) -> Result<Built> {
     let lock = packages(home, image, report).await?;
     let settings = Settings::new(image)?;
-    let root = home.join("cache/debian-images");
-    fs::create_dir_all(&root).at("create", &root)?;
-    let build = Build {
-        packages: home.join("cache/debian"),
-        inputs: inputs(&lock, &settings),
-        root,
-        lock,
-        settings,
-        run: image.run(),
-        name: name.clone(),
-    };
+    let build = Build::new(home, lock, settings, image.run(), name.clone());
     let id = "debian/image";
     report(Progress::Started {
         id: id.into(),
@@ -300,129 +283,6 @@ async fn fetch(lock: &Lock, cache: &Path, report: Report<'_>) -> Result<(), Debi
         cached: false,
     });
     Ok(())
-}
-
-/// Digest of all that decides the layer.
-fn inputs(lock: &Lock, settings: &Settings) -> Digest {
-    let mut hasher = Hasher::default();
-    hasher.field(VERSION);
-    hasher.field(lock.digest());
-    for file in settings.files() {
-        hasher.field(&file.path);
-        hasher.field(&file.content);
-    }
-    hasher.finish()
-}
-
-/// Everything that is known before anything is made.
-struct Build {
-    /// Where fetched packages are.
-    packages: PathBuf,
-    inputs: Digest,
-    root: PathBuf,
-    lock: Lock,
-    settings: Settings,
-    run: RunConfig,
-    name: ImageName,
-}
-
-impl Build {
-    /// Makes the image; says whether its layer was there.
-    fn make(
-        self,
-        tell: &tokio::sync::mpsc::UnboundedSender<debian::Progress>,
-    ) -> Result<(Built, bool)> {
-        let held = disk::lock(&self.root.join(".lock"))?;
-        let tmp = self.root.join("tmp");
-        disk::remove_tree(&tmp)?;
-        fs::create_dir(&tmp).at("create", &tmp)?;
-        let (layer, cached) = match self.cached() {
-            Some(layer) => (layer, true),
-            None => match self.layer(&tmp, tell) {
-                Ok(layer) => (layer, false),
-                Err(error) => {
-                    // A full disk needs the space of what is half made; what stays now goes with the next build.
-                    let _ = disk::remove_tree(&tmp);
-                    return Err(error);
-                }
-            },
-        };
-        let directory = tempfile::tempdir_in(&tmp).at("create a directory in", &tmp)?;
-        let mut layout = Layout::new(directory.path(), &[IMAGE_NAME, oci::REF_NAME])?;
-        layout.existing(&self.file(), &layer)?;
-        let size = layer.size;
-        let digest = layout.image(&[self.name.to_string()], &self.run, &[layer])?;
-        layout.finish()?;
-        self.tidy();
-        let built = Built {
-            layout: directory,
-            digest,
-            size,
-            packages: self.lock.packages.len(),
-            _lock: held,
-        };
-        Ok((built, cached))
-    }
-
-    /// The layer that was made of the same inputs, if it is whole. It is used now, which keeps it.
-    fn cached(&self) -> Option<Compressed> {
-        let record = File::options()
-            .read(true)
-            .write(true)
-            .open(self.record())
-            .ok()?;
-        let layer: Compressed = serde_json::from_reader(&record).ok()?;
-        let (actual, _) = File::open(self.file()).and_then(Digest::of_reader).ok()?;
-        // Only its turn to be removed comes sooner when this fails.
-        let _ = record.set_modified(SystemTime::now());
-        (actual == layer.digest).then_some(layer)
-    }
-
-    fn layer(
-        &self,
-        tmp: &Path,
-        tell: &tokio::sync::mpsc::UnboundedSender<debian::Progress>,
-    ) -> Result<Compressed> {
-        disk::require_free(tmp, GROWTH * self.lock.download_size())?;
-        let root = tmp.join("root");
-        let report = |progress| {
-            // Nobody listens any more: the build was given up.
-            let _ = tell.send(progress);
-        };
-        debian::rootfs::build(&self.lock, &self.packages, &root, &report)?;
-        for file in self.settings.files() {
-            file.write(&root)?;
-        }
-        let aside = tempfile::NamedTempFile::new_in(tmp).at("create a file in", tmp)?;
-        let layer = layer::compress(aside.as_file(), aside.path(), |tar| tar.tree("", &root))?;
-        disk::remove_tree(&root)?;
-        disk::persist(aside, &self.file())?;
-        disk::write_atomically(&self.record(), &oci::to_bytes(&layer))?;
-        Ok(layer)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.root.join(format!("{}.tar.zst", self.inputs.hex()))
-    }
-
-    fn record(&self) -> PathBuf {
-        self.root.join(format!("{}.json", self.inputs.hex()))
-    }
-
-    /// Removes layers beyond those that are kept. Only space is lost when that fails.
-    fn tidy(&self) {
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let mut records: Vec<_> = entries
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
-            .collect();
-        records.sort_by(|a, b| b.cmp(a));
-        for (_, record) in records.into_iter().skip(KEPT) {
-            let _ = fs::remove_file(record.with_extension("tar.zst"));
-            let _ = fs::remove_file(record);
-        }
-    }
 }
 
 #[cfg(test)]
