@@ -26,6 +26,13 @@ use crate::store::Store;
 /// The images of a node image that have a busybox, which is static, as a file of its own.
 const SNAPSHOTS: &str = "io.containerd.snapshotter.v1.overlayfs/snapshots";
 
+/// Is it the image of the means, this one or one of another vial?
+#[must_use]
+pub fn is_means(name: &str) -> bool {
+    let repository = name.rsplit_once(':').map(|(repository, _)| repository);
+    repository == Some(IMAGE_REPOSITORY)
+}
+
 /// What the image is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Means {
@@ -210,6 +217,7 @@ mod tests {
             let writer = cluster(home.path(), name);
             let image = means.enter(home.path(), &writer).unwrap();
             assert_eq!(image.name, means.name());
+            assert!(is_means(image.name.as_str()));
             assert_eq!(
                 writer.store().images().unwrap().as_slice(),
                 std::slice::from_ref(&image)

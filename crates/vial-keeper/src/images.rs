@@ -12,13 +12,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use vial_engine::images::{self, Cluster, pulling};
 use vial_image::load::ImageName;
+use vial_image::means::is_means;
 use vial_image::{Digest, Store};
 
 use crate::api::{Event, ImagesRequest};
-use crate::failure;
 use crate::keeper::{Keeper, View};
 use crate::operation::{By, Kind, Operation};
 use crate::server::{lines, not_running};
+use crate::{failure, means};
 
 /// `GET /v1/images`.
 pub(crate) async fn list(State(keeper): State<Arc<Keeper>>) -> Response {
@@ -62,6 +63,11 @@ fn run(keeper: Arc<Keeper>, task: Task) -> Response {
     };
     let operation = Operation::new(Kind::Images, By::Person);
     let events = operation.events();
+    // Pods of this cluster rely on it: it comes back by itself.
+    let takes_the_means = match &task {
+        Task::Remove(names) => names.iter().any(|name| is_means(name.as_str())),
+        Task::Deliver(_) => false,
+    };
     tokio::spawn(async move {
         let _turn = keeper.images.lock().await;
         let done = tokio::select! {
@@ -72,6 +78,9 @@ fn run(keeper: Arc<Keeper>, task: Task) -> Response {
             Ok(()) => Event::Done { status: None },
             Err(error) => failure::event(&keeper.name, &error),
         });
+        if takes_the_means {
+            means::begin(&keeper);
+        }
     });
     lines(events)
 }

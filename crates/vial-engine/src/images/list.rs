@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use vial_image::Digest;
+use vial_image::means::is_means;
 
 use super::Cluster;
 use super::node::{Node, digest_of, is_id, is_loaded};
@@ -35,11 +36,6 @@ impl ImageSource {
             Self::Pulled => "pulled",
         }
     }
-}
-
-fn is_means(name: &str) -> bool {
-    let repository = name.rsplit_once(':').map(|(repository, _)| repository);
-    repository == Some(vial_means::IMAGE_REPOSITORY)
 }
 
 /// One name and digest, and who has it.

@@ -23,6 +23,7 @@ mod lab;
 mod load_balancer;
 mod logins;
 mod logs;
+mod means;
 mod mirror;
 mod no_space;
 mod outbound;
