@@ -18,6 +18,7 @@
 //! | [`pods`] | the pods of vial as they are now, and as they change |
 //! | [`expiry`] | pods that were made for a time |
 //! | [`forward`] | connections to their ports through the API |
+//! | [`mesh`] | whether they reach each other |
 //! | [`ssh`] | what OpenSSH on this machine has to know of them |
 
 mod cloud;
@@ -25,6 +26,7 @@ mod error;
 pub mod execute;
 pub mod expiry;
 pub mod forward;
+pub mod mesh;
 pub mod names;
 pub mod plan;
 pub mod pods;

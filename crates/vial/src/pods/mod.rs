@@ -9,6 +9,7 @@
 //! | making them | [`make`] |
 //! | many of them by a file | [`batch`] |
 //! | which of those that are there are meant | [`choice`] |
+//! | lists of them for other programs | [`table`] |
 
 pub(crate) mod batch;
 pub(crate) mod choice;
@@ -16,4 +17,5 @@ pub(crate) mod keys;
 pub(crate) mod make;
 pub(crate) mod means;
 pub(crate) mod place;
+pub(crate) mod table;
 pub(crate) mod wish;

@@ -58,12 +58,26 @@ impl Table {
         self
     }
 
+    /// As many columns as these, known only now.
+    pub(crate) fn of(head: Vec<String>) -> Self {
+        Self {
+            widths: head.iter().map(|name| name.chars().count()).collect(),
+            head,
+            rows: Vec::new(),
+        }
+    }
+
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.cells(cells.into());
+    }
+
+    /// As [`row`](Self::row), for [`of`](Self::of).
+    pub(crate) fn cells(&mut self, cells: Vec<Cell>) {
         for (width, cell) in self.widths.iter_mut().zip(&cells) {
             *width = (*width).max(cell.text.chars().count().max(1));
         }
-        self.rows.push(cells.into());
+        self.rows.push(cells);
     }
 
     /// Has no row.

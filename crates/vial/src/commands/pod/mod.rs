@@ -7,10 +7,12 @@ mod exec;
 mod logs;
 mod ls;
 mod netcat;
+mod ping;
 mod port_forward;
 mod restart;
 mod rm;
 mod ssh;
+mod table;
 mod wait;
 
 use std::path::PathBuf;
@@ -56,6 +58,10 @@ enum PodCommand {
     Cp(cp::CpArgs),
     /// Wait until one can log in to pods, or until they are gone
     Wait(wait::WaitArgs),
+    /// Print names and addresses for /etc/hosts, or an inventory for Ansible
+    Table(table::TableArgs),
+    /// Try whether pods reach each other
+    Ping(ping::PingArgs),
     /// Connect standard input and output to a port of a pod
     Netcat(netcat::NetcatArgs),
     /// Forward ports of this machine to a pod
@@ -75,6 +81,8 @@ pub(crate) async fn run(context: &Context, args: PodArgs) -> Result {
         PodCommand::Exec(args) => exec::run(context, args).await,
         PodCommand::Cp(args) => cp::run(context, args).await,
         PodCommand::Wait(args) => wait::run(context, args).await,
+        PodCommand::Table(args) => table::run(context, args).await,
+        PodCommand::Ping(args) => ping::run(context, args).await,
         PodCommand::Netcat(args) => netcat::run(context, args).await,
         PodCommand::PortForward(args) => port_forward::run(context, args).await,
         PodCommand::Ssh(args) => ssh::run(context, args).await,
