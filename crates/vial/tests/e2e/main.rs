@@ -28,6 +28,7 @@ mod mirror;
 mod no_space;
 mod outbound;
 mod pods;
+mod pods_ssh;
 mod ports;
 mod public_registry;
 mod registry;
