@@ -110,7 +110,8 @@ async fn down(context: &Context, name: &str, client: Client) -> Result<()> {
         Failed::Told(error) => error,
     })?;
     let ui = &context.ui;
-    if let Err(error) = ssh::files::remove(&context.paths, name) {
+    let removed = ssh::files::remove(&context.paths, name);
+    if let Err(error) = removed.and_then(|()| ssh::pods::forget(name)) {
         ui.warn(format!("files for ssh stay: {error}"));
     }
     ui.status(format!(

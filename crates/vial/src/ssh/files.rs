@@ -166,14 +166,16 @@ impl Person {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(crate) fn write_at_keyboard(paths: &Paths, cluster: &ClusterSpec) -> Result<Home> {
+pub(crate) fn write_at_keyboard(paths: &Paths, cluster: &ClusterSpec) -> Result<()> {
     let person = Person::at_keyboard();
     person.write(paths, cluster)?;
-    let home = Person::home_at_keyboard()?;
-    let named = person.directory(paths).join(HOME);
-    let text = format!("{}\n", home.dir.display());
-    vial_cloud::ssh::put(&named, text.as_bytes(), None).map_err(cannot("write", &named))?;
-    Ok(home)
+    // Who has no home has no names of pods there.
+    if let Ok(home) = Person::home_at_keyboard() {
+        let named = person.directory(paths).join(HOME);
+        let text = format!("{}\n", home.dir.display());
+        vial_cloud::ssh::put(&named, text.as_bytes(), None).map_err(cannot("write", &named))?;
+    }
+    Ok(())
 }
 
 /// After an `up`: for the person at the keyboard, and for those who have files of the cluster already.

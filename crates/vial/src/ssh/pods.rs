@@ -16,7 +16,8 @@ use vial_cloud::ssh::{Home, Installed};
 use super::files::{Person, write_at_keyboard};
 use crate::context::{Context, keeper_error};
 use crate::error::{Error, Result};
-use crate::pods::place::Place;
+use crate::kubeconfig::context_name;
+use crate::pods::place::{Place, host_part};
 
 /// Has the person's ssh know the pods of a place as they are now. What goes wrong is told, and fails nothing: the pods are
 /// what they are.
@@ -100,7 +101,32 @@ pub(crate) fn offer(context: &Context) -> Result<()> {
 /// When it cannot be written, or is not the person's.
 pub(crate) fn install(context: &Context) -> Result<()> {
     let (home, _) = prepare(context)?;
+    // Of a home of vial that is not made yet nothing can be said.
+    if let Some(closed) = Person::at_keyboard()
+        .obstacle(&context.paths)
+        .filter(|_| context.root)
+    {
+        let closed = closed.display();
+        context.ui.warn(format!(
+            "{closed} does not let you pass, so your ssh cannot read the names there: `sudo chmod o+x {closed}`"
+        ));
+    }
     edit(context, &home, "put into", home.install())
+}
+
+/// Forgets what was written for the context of a cluster that is gone; the keeper's names go with its files.
+///
+/// # Errors
+/// When it cannot be removed.
+pub(crate) fn forget(cluster: &str) -> Result<()> {
+    let home = Person::home_at_keyboard().ok();
+    let Some(home) = home.filter(Home::is_prepared) else {
+        return Ok(());
+    };
+    let what = format!("cannot write below {}", home.vial().display());
+    home.remove_context(&host_part(&context_name(cluster)))
+        .and_then(|()| home.settle())
+        .map_err(|error| Error::caused(what, error))
 }
 
 /// Takes it out again; what vial wrote beside stays.
