@@ -60,7 +60,7 @@ Exit codes:
   6    no space left
   7    not done in time; it may go on in the background
   130  interrupted
-  exec, ssh and kubectl pass on the exit code of the command they ran.";
+  exec, ssh, kubectl, pod exec and pod ssh pass on the exit code of the command they ran.";
 
 impl Code {
     /// The code that a keeper sent, or [`Code::Failed`] for one that this version does not know.
