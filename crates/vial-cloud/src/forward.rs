@@ -21,8 +21,11 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::cloud::Cloud;
 use crate::error::{Error, Kind, Result};
-use crate::pods::{PodView, State};
+use crate::pods::{PodView, is_ready};
 use crate::words;
+
+/// How long a pod that starts or is restarted is worth waiting for.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Of what is sent at once.
 const BUFFER: usize = 64 * 1024;
@@ -42,12 +45,6 @@ pub enum Port {
 }
 
 impl Port {
-    /// Where ssh is served.
-    #[must_use]
-    pub fn ssh() -> Self {
-        Self::Name(words::SSH_PORT.to_owned())
-    }
-
     /// Its number in this Pod.
     fn of(&self, pod: &Pod) -> Option<u16> {
         let name = match self {
@@ -140,10 +137,6 @@ pub async fn ready(cloud: &Cloud, namespace: &str, name: &str, patience: Duratio
     Err(Error::new(Kind::TimedOut, what).hinted(format!(
         "`vial pod describe -n {namespace} {name}` tells what happened to it"
     )))
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    PodView::of(&Service::default(), None, std::slice::from_ref(pod)).state == State::Ready
 }
 
 /// A connection to a port of a Pod.
@@ -300,9 +293,10 @@ mod tests {
             {"name": "box", "ports": [{"name": "ssh", "containerPort": 2222}]},
             {"name": "b", "ports": [{"name": "http", "containerPort": 80}]}]}});
         let pod: Pod = serde_json::from_value(pod).unwrap();
-        assert_eq!(Port::ssh().of(&pod), Some(2222));
+        let ssh = Port::Name("ssh".into());
+        assert_eq!(ssh.of(&pod), Some(2222));
         assert_eq!(Port::Name("http".into()).of(&pod), Some(80));
         assert_eq!(Port::Name("dns".into()).of(&pod), None);
-        assert_eq!(Port::ssh().of(&Pod::default()), Some(22));
+        assert_eq!(ssh.of(&Pod::default()), Some(22));
     }
 }

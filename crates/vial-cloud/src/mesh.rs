@@ -17,9 +17,6 @@ use crate::cloud::Cloud;
 use crate::pods::PodView;
 use crate::words;
 
-/// The program in every pod.
-const PROGRAM: &str = "/vial/bin/vial-sshd";
-
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -171,7 +168,7 @@ async fn run(
     let name = &from.name;
     let pod = from.pod.as_deref().ok_or(format!("{name} does not run"))?;
     let count = format!("--count={count}");
-    let mut command = vec![PROGRAM, "ping", "--json", &count];
+    let mut command = vec![words::SSHD, "ping", "--json", &count];
     command.extend(questions.iter().map(|question| question.target.as_str()));
     let pods: Api<Pod> = Api::namespaced(cloud.client().clone(), &from.namespace);
     let params = AttachParams::default()

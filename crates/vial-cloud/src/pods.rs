@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::words;
 
 pub use follow::{Known, changes, follow_services};
+pub(crate) use view::is_ready;
 pub use view::{PodView, State};
 
 /// Where to look.

@@ -36,6 +36,8 @@ pub const SELECTOR: &str = "app.kubernetes.io/managed-by=vial,vial.dev/pod";
 pub const CONTAINER: &str = "box";
 /// The init container that puts the ssh server into the pod.
 pub const INSTALLER: &str = "vial-sshd";
+/// The program of the ssh server, in every container that has one.
+pub(crate) const SSHD: &str = "/vial/bin/vial-sshd";
 /// The name of the port that ssh is served at, in Service and container.
 pub const SSH_PORT: &str = "ssh";
 
@@ -72,4 +74,12 @@ pub fn config(pod: &str) -> String {
 #[must_use]
 pub fn claim(pod: &str, volume: &str) -> String {
     format!("{pod}-{volume}")
+}
+
+/// Was it made by vial?
+pub(crate) fn is_ours(object: &impl kube::ResourceExt) -> bool {
+    object
+        .labels()
+        .get(MANAGED_BY)
+        .is_some_and(|by| by == MANAGER)
 }

@@ -15,12 +15,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
+use vial_cloud::Cloud;
+use vial_cloud::execute::apply;
 use vial_cloud::words::{
-    FACT_CLUSTER, FACT_DEFAULT_IMAGE, FACT_SSHD_IMAGE, FACTS, FACTS_NAMESPACE,
+    FACT_CLUSTER, FACT_DEFAULT_IMAGE, FACT_SSHD_IMAGE, FACTS, FACTS_NAMESPACE, MANAGED_BY, MANAGER,
 };
 use vial_engine::images;
 use vial_image::Store;
@@ -32,8 +31,6 @@ use crate::keeper::Keeper;
 
 /// The image of pods for which none is named: it is in every node image.
 const DEFAULT_IMAGE: &str = "docker.io/vial/toolbox:1";
-/// Who owns what is written.
-const MANAGER: &str = "vial";
 /// How often it is tried, and with which pause: an API that a new keeper finds may be coming back.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_secs(3);
@@ -127,7 +124,8 @@ async fn blocking<T: Send + 'static>(
 async fn tell(client: &kube::Client, cluster: &str, image: &ImageName) -> Result<(), Failure> {
     let metadata = json!({
         "name": FACTS,
-        "labels": {"app.kubernetes.io/managed-by": "vial"},
+        "namespace": FACTS_NAMESPACE,
+        "labels": {MANAGED_BY: MANAGER},
     });
     let facts = json!({
         "apiVersion": "v1",
@@ -152,24 +150,11 @@ async fn tell(client: &kube::Client, cluster: &str, image: &ImageName) -> Result
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": FACTS},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}],
     });
+    let cloud = Cloud::new(client.clone(), cluster);
     tokio::try_join!(
-        apply::<ConfigMap>(client, facts),
-        apply::<Role>(client, role),
-        apply::<RoleBinding>(client, binding),
+        apply(&cloud, facts),
+        apply(&cloud, role),
+        apply(&cloud, binding),
     )?;
     Ok(())
-}
-
-async fn apply<K>(client: &kube::Client, object: Value) -> Result<(), kube::Error>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), FACTS_NAMESPACE);
-    let params = PatchParams::apply(MANAGER).force();
-    api.patch(FACTS, &params, &Patch::Apply(object))
-        .await
-        .map(drop)
 }

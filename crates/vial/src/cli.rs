@@ -79,6 +79,14 @@ pub(crate) struct ClusterFlag {
     pub(crate) cluster: String,
 }
 
+/// `NAME=VALUE`, as flags for variables and labels take it.
+pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

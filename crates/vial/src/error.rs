@@ -138,6 +138,19 @@ impl Error {
         self
     }
 
+    /// A file that the person named cannot be read: it is not there, not theirs, or not what it should be.
+    pub(crate) fn unreadable(shown: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        let message = format!("cannot read {shown}");
+        move |error| {
+            let code = match error.kind() {
+                io::ErrorKind::NotFound => Code::NotFound,
+                io::ErrorKind::PermissionDenied => Code::NotPermitted,
+                _ => Code::BadInput,
+            };
+            Self::caused(message, error).with_code(code)
+        }
+    }
+
     /// Adds a next step.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

@@ -5,6 +5,9 @@ use std::io::{self, IsTerminal as _};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use vial_rpc::TerminalSize;
 
+use crate::error::{Error, Result};
+use crate::ui::Ui;
+
 /// Standard input in raw mode (termios(3), `cfmakeraw`), until dropped.
 #[derive(Debug)]
 pub(crate) struct Raw {
@@ -40,4 +43,16 @@ pub(crate) fn size() -> Option<TerminalSize> {
         columns: size.ws_col.into(),
         rows: size.ws_row.into(),
     })
+}
+
+/// Asks the person, and gives what they typed, in small letters and without spaces around it.
+///
+/// # Errors
+/// When standard input cannot be read.
+pub(crate) fn ask(ui: &Ui, question: &str) -> Result<String> {
+    ui.raw_error(question.as_bytes());
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    read.map_err(|error| Error::caused("cannot read the answer", error))?;
+    Ok(answer.trim().to_lowercase())
 }

@@ -22,7 +22,7 @@ use crate::context::DEFAULT_CLUSTER;
 use crate::error::{Code, Error, Result};
 
 /// Standard input, as `-f -` names it.
-const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 /// Reads and checks a file, flags over it. `fallback` is its name when neither says one.
 pub(crate) fn from_file(
@@ -150,7 +150,7 @@ fn plain(overrides: &Overrides) -> Result<ClusterSpec, ValidationErrors> {
 }
 
 /// Text, name for messages, and the directory that relative paths start from.
-fn read(path: &Path) -> Result<(String, String, PathBuf)> {
+pub(crate) fn read(path: &Path) -> Result<(String, String, PathBuf)> {
     if path == Path::new(STDIN) {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| {
@@ -159,14 +159,7 @@ fn read(path: &Path) -> Result<(String, String, PathBuf)> {
         return Ok((text, "<stdin>".into(), PathBuf::from(".")));
     }
     let shown = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| {
-        let code = match error.kind() {
-            io::ErrorKind::NotFound => Code::NotFound,
-            io::ErrorKind::PermissionDenied => Code::NotPermitted,
-            _ => Code::BadInput,
-        };
-        Error::caused(format!("cannot read {shown}"), error).with_code(code)
-    })?;
+    let text = fs::read_to_string(path).map_err(Error::unreadable(&shown))?;
     let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
     Ok((text, shown, directory))
 }

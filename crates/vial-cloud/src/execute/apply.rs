@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use crate::cloud::Cloud;
 use crate::error::{Error, Kind, Result};
 use crate::words;
 
-/// Applies an object of the kinds that pods of vial are made of.
+/// Applies an object of the kinds that pods of vial, and what they need of a cluster, are made of.
 ///
 /// # Errors
 /// When the API refuses it: [`Kind::NotPermitted`] without the right.
@@ -28,6 +29,8 @@ pub async fn apply(cloud: &Cloud, object: Value) -> Result<DynamicObject> {
         "PersistentVolumeClaim" => ApiResource::erase::<PersistentVolumeClaim>(&()),
         "Namespace" => ApiResource::erase::<Namespace>(&()),
         "Deployment" => ApiResource::erase::<Deployment>(&()),
+        "Role" => ApiResource::erase::<Role>(&()),
+        "RoleBinding" => ApiResource::erase::<RoleBinding>(&()),
         other => {
             let what = format!("objects of kind {other} are not applied");
             return Err(Error::new(Kind::Failed, what));

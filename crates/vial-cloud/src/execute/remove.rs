@@ -100,12 +100,7 @@ pub async fn remove_namespace(cloud: &Cloud, name: &str) -> Result<bool> {
     let Some(namespace) = namespaces.get_opt(name).await.map_err(Error::api(what()))? else {
         return Ok(false);
     };
-    if namespace
-        .labels()
-        .get(words::MANAGED_BY)
-        .map(String::as_str)
-        != Some(words::MANAGER)
-    {
+    if !words::is_ours(&namespace) {
         return Ok(false);
     }
     let params = ListParams::default().limit(1);

@@ -64,14 +64,12 @@ pub(super) fn of_pod(name: &str, image: &str, pod: &Pod) -> Option<Trouble> {
         let error = Error::new(Kind::Failed, format!("pod {name} failed: {why}"));
         return Some(Trouble::Fatal(error));
     }
-    let containers = status
+    let mut containers = status
         .init_container_statuses
         .iter()
         .chain(&status.container_statuses)
         .flatten();
-    containers
-        .filter_map(|container| of_container(name, image, container))
-        .next()
+    containers.find_map(|container| of_container(name, image, container))
 }
 
 fn of_container(name: &str, image: &str, container: &ContainerStatus) -> Option<Trouble> {
@@ -104,7 +102,7 @@ fn of_container(name: &str, image: &str, container: &ContainerStatus) -> Option<
                     Kind::Failed,
                     format!("what runs in pod {name} ends with exit code {code}"),
                 )
-                .hinted("`--no-entry` runs the ssh server alone, `--command` something else");
+                .hinted(OTHERWISE);
                 return Some(Trouble::Fatal(error));
             }
             (true, _) => {}
@@ -148,7 +146,7 @@ fn of_container(name: &str, image: &str, container: &ContainerStatus) -> Option<
                 Kind::Failed,
                 format!("what runs in pod {name} ends again and again"),
             )
-            .hinted("`--no-entry` runs the ssh server alone, `--command` something else");
+            .hinted(OTHERWISE);
             Some(Trouble::Fatal(error))
         }
         "PostStartHookError" => {
@@ -171,6 +169,7 @@ fn of_container(name: &str, image: &str, container: &ContainerStatus) -> Option<
     }
 }
 
+const OTHERWISE: &str = "`--no-entry` runs the ssh server alone, `--command` something else";
 const NO_SHELL: &str = "without an image for the ssh server the pod's own image has to have sh, cat and gzip: name one with --sshd IMAGE (`vial image sshd -o FILE` makes it)";
 
 fn cannot_start(name: &str, image: &str, main: bool, why: &str) -> Trouble {

@@ -15,6 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use super::trouble::{self, Trouble};
 use crate::cloud::Cloud;
 use crate::error::{Error, Kind};
+use crate::pods::is_ready;
 use crate::words;
 
 /// How long trouble that may go by itself is borne.
@@ -150,15 +151,6 @@ fn object<K>(event: Option<Result<Event<K>, watcher::Error>>) -> Result<Option<K
         Some(Err(_)) => Ok(None),
         None => Err(Error::new(Kind::Failed, "the watch of the pods ended")),
     }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    let mut conditions = conditions.into_iter().flatten();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn late(

@@ -7,7 +7,6 @@ use crate::words;
 
 /// Where the programs are, in every container that has them.
 const BIN: &str = "/vial/bin";
-const SSHD: &str = "/vial/bin/vial-sshd";
 /// The unprivileged user's number.
 const UID: i64 = 1000;
 /// How long a node may be away before the pod is made on another one, in seconds.
@@ -160,8 +159,11 @@ impl Wanted<'_> {
     /// How the server is called, without what it starts.
     fn server(&self) -> Vec<String> {
         let options = self.options;
-        let mut words: Vec<String> =
-            vec![SSHD.into(), "--port".into(), self.ssh_port().to_string()];
+        let mut words: Vec<String> = vec![
+            words::SSHD.into(),
+            "--port".into(),
+            self.ssh_port().to_string(),
+        ];
         let user = options.login();
         if user != "root" {
             words.extend(["--user".into(), user.into()]);

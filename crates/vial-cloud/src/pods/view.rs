@@ -137,6 +137,11 @@ impl PodView {
     }
 }
 
+/// Can one log in to this Pod?
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    of_pod(pod).0 == State::Ready
+}
+
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
     texts.filter_map(|text| text.parse().ok()).collect()
 }

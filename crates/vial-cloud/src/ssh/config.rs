@@ -96,7 +96,17 @@ fn options(site: Site<'_>, pod: &PodView, long: &str, proxy: &str) -> String {
   ProxyCommand {proxy}
   HostKeyAlias {long}
 {keys}  IdentitiesOnly no
-  UserKnownHostsFile {known_hosts}
+{trust}",
+        user = pod.user,
+        trust = trust(site.known_hosts),
+    )
+}
+
+/// Lines by which a host is known by its key in this file alone, and nothing is asked: of pods as of nodes.
+#[must_use]
+pub fn trust(known_hosts: &Path) -> String {
+    format!(
+        "  UserKnownHostsFile {known_hosts}
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
   UpdateHostKeys no
@@ -104,8 +114,7 @@ fn options(site: Site<'_>, pod: &PodView, long: &str, proxy: &str) -> String {
   CanonicalizeHostname no
   PreferredAuthentications publickey
 ",
-        user = pod.user,
-        known_hosts = word(site.known_hosts),
+        known_hosts = word(known_hosts),
     )
 }
 

@@ -12,14 +12,19 @@ pub fn word(path: &Path) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// One word of a POSIX shell within ssh's configuration, where `%` has a meaning.
+/// One word of a POSIX shell.
 #[must_use]
 pub fn shell_word(text: &str) -> String {
-    let text = text.replace('%', "%%");
     if !text.is_empty() && text.chars().all(is_plain) {
-        return text;
+        return text.to_owned();
     }
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// One word of a POSIX shell within ssh's configuration (ProxyCommand), where `%` has a meaning.
+#[must_use]
+pub fn proxy_word(text: &str) -> String {
+    shell_word(text).replace('%', "%%")
 }
 
 /// Means itself, to ssh and to a shell.
@@ -37,5 +42,9 @@ mod tests {
         assert_eq!(word(Path::new("/100% \"a\"")), r#""/100%% \"a\"""#);
         assert_eq!(shell_word("a b's"), r"'a b'\''s'");
         assert_eq!(shell_word(""), "''");
+        assert_eq!(
+            (shell_word("5%"), proxy_word("5%")),
+            ("5%".into(), "5%%".into())
+        );
     }
 }

@@ -21,7 +21,7 @@ use vial_rpc::exec_output::Output;
 use vial_rpc::{ExecInput, ExecStart};
 
 use crate::agent::{self, Container};
-use crate::cli::ClusterFlag;
+use crate::cli::{ClusterFlag, assignment};
 use crate::context::Context;
 use crate::error::{Code, Error, Exit, Result};
 use crate::terminal::{self, Raw};
@@ -54,7 +54,7 @@ pub(crate) struct ExecArgs {
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// An environment variable, any number of times
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
     env: Vec<(String, String)>,
     /// In which of the node's process containers
     #[arg(long, value_enum, default_value = "node")]
@@ -218,13 +218,6 @@ fn pass_signals(inputs: mpsc::Sender<ExecInput>, tty: bool) -> Result<()> {
     Ok(())
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -256,7 +249,7 @@ mod tests {
 
     #[test]
     fn variables_have_a_name() {
-        assert_eq!(variable("A="), Ok(("A".into(), String::new())));
-        assert!(variable("=1").is_err() && variable("A").is_err());
+        assert_eq!(assignment("A="), Ok(("A".into(), String::new())));
+        assert!(assignment("=1").is_err() && assignment("A").is_err());
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //! What the file names is made or changed; what came with the batch before and is not named any more is removed.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -20,10 +20,11 @@ use vial_cloud::plan::PodOptions;
 use vial_cloud::pods::PodView;
 use vial_cloud::{names, words};
 
-use super::place::PlaceArgs;
+use super::place::{PlaceArgs, host_part};
 use super::wish;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::{terminal, wanted};
 
 /// A batch, read.
 #[derive(Debug)]
@@ -58,27 +59,13 @@ struct File {
 /// # Errors
 /// When it cannot be read, or something in it cannot be right.
 pub(crate) fn read(file: &Path) -> Result<Batch> {
-    let cannot = |error: std::io::Error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::NotFound => Code::NotFound,
-            _ => Code::BadInput,
-        };
-        Error::caused(format!("cannot read {}", file.display()), error).with_code(code)
-    };
-    let mut text = String::new();
-    let stem = match file.to_str() {
-        Some("-") => {
-            std::io::stdin().read_to_string(&mut text).map_err(cannot)?;
-            None
-        }
-        _ => {
-            text = std::fs::read_to_string(file).map_err(cannot)?;
-            file.file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned())
-        }
-    };
-    parse(&text, stem, file.parent().unwrap_or(Path::new(".")))
-        .map_err(|error| error.while_doing(&format!("{} is not right", file.display())))
+    let (text, shown, directory) = wanted::read(file)?;
+    let stem = (file.to_str() != Some(wanted::STDIN))
+        .then(|| file.file_stem())
+        .flatten()
+        .map(|stem| stem.to_string_lossy().into_owned());
+    parse(&text, stem, &directory)
+        .map_err(|error| error.while_doing(&format!("{shown} is not right")))
 }
 
 fn parse(text: &str, stem: Option<String>, directory: &Path) -> Result<Batch> {
@@ -87,7 +74,7 @@ fn parse(text: &str, stem: Option<String>, directory: &Path) -> Result<Batch> {
         .map_err(|error| bad(crate::error::chain(error.without_snippet())))?;
     let name = read
         .name
-        .or(stem.map(|stem| plain(&stem)))
+        .or(stem.map(|stem| host_part(&stem)))
         .unwrap_or_else(|| "batch".into());
     names::check(&name).map_err(|error| bad(format!("the batch's name: {error}")))?;
     let mut wishes: Vec<Wish> = Vec::new();
@@ -142,11 +129,6 @@ fn options(mut map: Map<String, Value>, directory: &Path) -> Result<PodOptions> 
     Ok(options)
 }
 
-/// A file's name as a name of objects.
-fn plain(stem: &str) -> String {
-    super::place::host_part(stem)
-}
-
 impl Batch {
     /// The file may name the namespace; a flag counts more.
     pub(crate) fn place(&self, args: &PlaceArgs) -> PlaceArgs {
@@ -199,13 +181,8 @@ pub(crate) fn agreed(context: &Context, names: &[String]) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(true);
     }
-    context
-        .ui
-        .status(format!("remove {}? [y/N]", names.join(", ")));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Error::caused("cannot read the answer", error))?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    let answer = terminal::ask(&context.ui, &format!("remove {}? [y/N] ", names.join(", ")))?;
+    Ok(["y", "yes"].contains(&answer.as_str()))
 }
 
 #[cfg(test)]

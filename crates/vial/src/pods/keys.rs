@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use crate::context::Context;
-use crate::error::Result;
 use crate::kubeconfig::Environment;
 use crate::pods::wish::public_keys;
 
@@ -28,9 +26,4 @@ pub(crate) fn of_person() -> Vec<String> {
         .filter_map(|path| public_keys(&fs::read_to_string(path).ok()?, "").ok())
         .flatten()
         .collect()
-}
-
-/// The key that vial made for this person's pods.
-pub(crate) fn own(context: &Context) -> Result<Vec<String>> {
-    Ok(vec![crate::ssh::pods::own_key(context)?])
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 use vial_cloud::plan::{Dns, Expose, Files, PodOptions, PortWish, Pull, VolumeWish};
 
+use crate::cli::assignment;
 use crate::error::{Code, Error, Result};
 use crate::when;
 
@@ -37,7 +38,7 @@ pub(crate) struct WishArgs {
     #[arg(long, value_name = "AMOUNT")]
     memory: Option<String>,
     /// An environment variable, any number of times
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
     env: Vec<(String, String)>,
     /// A port of the Service beside ssh, any number of times: 80, 8080:80, 53/udp
     #[arg(short, long, value_name = "[SERVICE:]PORT[/udp]")]
@@ -61,7 +62,7 @@ pub(crate) struct WishArgs {
     #[arg(long, value_name = "NODE")]
     on: Option<String>,
     /// A label that the node has to have, any number of times
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = pair)]
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = assignment)]
     node_selector: Vec<(String, String)>,
     /// Which DNS it asks
     #[arg(
@@ -120,13 +121,6 @@ enum PullFlag {
     Always,
     Missing,
     Never,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| "write it as NAME=VALUE".to_owned())?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn ttl(text: &str) -> Result<SignedDuration, String> {
@@ -269,13 +263,7 @@ fn is_public_key(line: &str) -> bool {
 }
 
 fn read_text(file: &Path) -> Result<String> {
-    fs::read_to_string(file).map_err(|error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::NotFound => Code::NotFound,
-            _ => Code::BadInput,
-        };
-        Error::caused(format!("cannot read {}", file.display()), error).with_code(code)
-    })
+    fs::read_to_string(file).map_err(Error::unreadable(file.display()))
 }
 
 /// `[NAME=]FILE`: the file's own name is the default.
@@ -290,13 +278,7 @@ pub(crate) fn files(list: &[String]) -> Result<Files> {
                 (name.into_owned(), path)
             }
         };
-        let content = fs::read(path).map_err(|error| {
-            let code = match error.kind() {
-                std::io::ErrorKind::NotFound => Code::NotFound,
-                _ => Code::BadInput,
-            };
-            Error::caused(format!("cannot read {}", path.display()), error).with_code(code)
-        })?;
+        let content = fs::read(path).map_err(Error::unreadable(path.display()))?;
         if files.0.insert(name.clone(), content).is_some() {
             return Err(Error::new(
                 Code::BadInput,

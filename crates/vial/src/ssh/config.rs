@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use vial_cloud::ssh::quote::{shell_word, word};
+use vial_cloud::ssh::config::trust;
+use vial_cloud::ssh::quote::{proxy_word, word};
 
 /// A cluster as ssh has to know it.
 #[derive(Debug, Clone)]
@@ -50,17 +51,10 @@ Host {hosts}*.{name}.vial
   ProxyCommand {proxy}
   IdentityFile {key}
   IdentitiesOnly yes
-  UserKnownHostsFile {known_hosts}
-  GlobalKnownHostsFile /dev/null
-  StrictHostKeyChecking yes
-  UpdateHostKeys no
-  HostKeyAlgorithms ssh-ed25519
-  CanonicalizeHostname no
-  PreferredAuthentications publickey
-",
+{trust}",
             proxy = self.proxy.command(name),
             key = word(&self.key),
-            known_hosts = word(&self.known_hosts),
+            trust = trust(&self.known_hosts),
         )
     }
 
@@ -88,13 +82,13 @@ impl Proxy {
         let mut variables = roots
             .iter()
             .filter(|(_, path, default)| path != default)
-            .map(|(name, path, _)| format!("{name}={}", shell_word(&path.to_string_lossy())))
+            .map(|(name, path, _)| format!("{name}={}", proxy_word(&path.to_string_lossy())))
             .peekable();
         if variables.peek().is_some() {
             words.push("env".into());
             words.extend(variables);
         }
-        words.push(shell_word(&self.program.to_string_lossy()));
+        words.push(proxy_word(&self.program.to_string_lossy()));
         words.push(format!("netcat -c {cluster} %h %p"));
         words.join(" ")
     }

@@ -281,7 +281,8 @@ fn make(paths: &Paths, directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn absolute(path: &Path) -> PathBuf {
+/// From the root, where that can be said.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 

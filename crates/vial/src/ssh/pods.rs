@@ -10,14 +10,15 @@ use std::path::Path;
 
 use vial_cloud::pods::{self, Scope};
 use vial_cloud::ssh::config::{Site, text};
-use vial_cloud::ssh::quote::shell_word;
+use vial_cloud::ssh::quote::proxy_word;
 use vial_cloud::ssh::{Home, Installed};
 
-use super::files::{Person, write_at_keyboard};
+use super::files::{Person, absolute, write_at_keyboard};
 use crate::context::{Context, keeper_error};
 use crate::error::{Error, Result};
 use crate::kubeconfig::context_name;
 use crate::pods::place::{Place, host_part};
+use crate::terminal;
 
 /// Has the person's ssh know the pods of a place as they are now. What goes wrong is told, and fails nothing: the pods are
 /// what they are.
@@ -82,14 +83,10 @@ pub(crate) fn offer(context: &Context) -> Result<()> {
         "put `{}` into ~/.ssh/config, so that `ssh NAME` finds pods? [Y/n] ",
         home.line()
     );
-    context.ui.raw_error(question.as_bytes());
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Error::caused("cannot read the answer", error))?;
+    let answer = terminal::ask(&context.ui, &question)?;
     // Whoever was asked is not asked again; `vial ssh-config --install` stays.
     let _ = home.who.act(|| std::fs::File::create(&asked)?.flush());
-    match answer.trim().to_lowercase().as_str() {
+    match answer.as_str() {
         "" | "y" | "yes" => install(context),
         _ => Ok(()),
     }
@@ -222,26 +219,21 @@ async fn write(home: &Home, place: &Place) -> Result<()> {
 fn netcat(place: &Place) -> Result<String> {
     let program = std::env::current_exe()
         .map_err(|error| Error::caused("cannot find the path of vial itself", error))?;
-    let path = |path: &Path| {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-        shell_word(&path.to_string_lossy())
-    };
+    let path = |path: &Path| proxy_word(&absolute(path).to_string_lossy());
     let mut words = Vec::new();
     let variable = std::env::var("KUBECONFIG").ok();
     if let Some(files) = variable.filter(|files| !files.is_empty() && place.kubeconfig.is_none()) {
         let files: Vec<String> = files
             .split(':')
-            .map(|file| {
-                std::path::absolute(file).map_or(file.into(), |path| path.display().to_string())
-            })
+            .map(|file| absolute(Path::new(file)).display().to_string())
             .collect();
-        words.push(format!("env KUBECONFIG={}", shell_word(&files.join(":"))));
+        words.push(format!("env KUBECONFIG={}", proxy_word(&files.join(":"))));
     }
     words.push(path(&program));
     words.push("pod netcat".to_owned());
     if let Some(file) = &place.kubeconfig {
         words.push(format!("--kubeconfig {}", path(file)));
     }
-    words.push(format!("--context {}", shell_word(place.cloud.context())));
+    words.push(format!("--context {}", proxy_word(place.cloud.context())));
     Ok(words.join(" "))
 }

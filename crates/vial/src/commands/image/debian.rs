@@ -7,6 +7,7 @@ use vial_image::debian_image::{self, Built, DebianImage};
 use vial_image::load::{ImageName, Source};
 
 use super::bring::{Destination, Reading, To};
+use crate::cli::assignment;
 use crate::commands::node_image::size;
 use crate::context::Context;
 use crate::error::{Code, Error, Exit, Result};
@@ -110,10 +111,7 @@ fn words(text: &str) -> Result<Words, String> {
 }
 
 fn variable(text: &str) -> Result<String, String> {
-    match text.split_once('=') {
-        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
-        _ => Err("write it as NAME=VALUE".into()),
-    }
+    assignment(text).map(|_| text.to_owned())
 }
 
 #[expect(

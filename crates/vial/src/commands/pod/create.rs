@@ -162,7 +162,7 @@ async fn apply(context: &Context, place: &Place, mut wishes: Vec<Wish>, how: &Ho
     }
     let means = means::choose(&how.sshd, &facts);
     let mut lines = keys::of_person();
-    lines.extend(keys::own(context)?);
+    lines.push(crate::ssh::pods::own_key(context)?);
     let keys = Keys {
         authorized_keys: lines.iter().map(|line| format!("{line}\n")).collect(),
     };

@@ -1,16 +1,11 @@
 //! `vial pod netcat NAME [PORT]`: what ssh reaches pods of other clusters by.
 
-use std::time::Duration;
-
 use clap::Args;
-use vial_cloud::forward::{self, Port};
+use vial_cloud::forward::{self, PATIENCE, Port};
 
 use crate::context::Context;
 use crate::error::{Exit, Result};
 use crate::pods::place::PlaceArgs;
-
-/// A pod that is restarted is back by then.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connect standard input and output to a port of a pod, through the API
 ///

@@ -8,15 +8,13 @@ use std::time::Duration;
 use clap::Args;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use vial_cloud::forward::{self, Port};
+use vial_cloud::forward::{self, PATIENCE, Port};
 
 use crate::context::Context;
 use crate::error::{Code, Error, Exit, Result};
 use crate::interrupt;
 use crate::pods::place::{Place, PlaceArgs};
 
-/// A pod that is restarted is back by then.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Whoever closed a connection here is not waited for: the API has no word for half of it.
 const LINGER: Duration = Duration::from_secs(30);
 

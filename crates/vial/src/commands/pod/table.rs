@@ -9,6 +9,7 @@ use crate::error::{Error, Exit, Result};
 use crate::output;
 use crate::pods::place::{Place, PlaceArgs};
 use crate::pods::table::{Addresses, Machines};
+use crate::ssh::files::absolute;
 
 /// Print the pods' names and addresses for /etc/hosts, or as an inventory for Ansible
 ///
@@ -87,22 +88,26 @@ pub(super) async fn run(context: &Context, args: TableArgs) -> Result {
 fn script(place: &Place, all: bool) -> Result<String> {
     let program = std::env::current_exe()
         .map_err(|error| Error::caused("cannot find the path of vial itself", error))?;
-    // `shell_word` doubles `%` for ssh; a plain script has it once.
-    let word = |text: &str| shell_word(text).replace("%%", "%");
-    let mut words = vec![word(&program.to_string_lossy()), "pod table".to_owned()];
+    let mut words = vec![
+        shell_word(&program.to_string_lossy()),
+        "pod table".to_owned(),
+    ];
     match (&place.cluster, &place.kubeconfig) {
         (Some(cluster), _) => words.push(format!("-c {cluster}")),
         (None, file) => {
             if let Some(file) = file {
-                let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-                words.push(format!("--kubeconfig {}", word(&file.to_string_lossy())));
+                let file = absolute(file);
+                words.push(format!(
+                    "--kubeconfig {}",
+                    shell_word(&file.to_string_lossy())
+                ));
             }
-            words.push(format!("--context {}", word(place.cloud.context())));
+            words.push(format!("--context {}", shell_word(place.cloud.context())));
         }
     }
     words.push(match all {
         true => "-A".to_owned(),
-        false => format!("-n {}", word(&place.namespace)),
+        false => format!("-n {}", shell_word(&place.namespace)),
     });
     Ok(format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ")))
 }
