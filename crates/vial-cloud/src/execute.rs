@@ -14,6 +14,7 @@ mod make;
 mod namespace;
 mod remove;
 mod restart;
+mod timer;
 mod trouble;
 mod wait;
 

@@ -3,7 +3,8 @@
 //! ```text
 //! made ──(10 minutes or a tenth of its time before)──► warned ──(expires)──► its Service is deleted ─► all it owns goes
 //! ```
-//! On a cluster of vial its keeper does it at the time; on others every `vial pod` command sweeps what has expired.
+//! On a cluster of vial its keeper warns and removes. On every cluster the pod's own Job does ([`crate::plan::Timer`]) when
+//! nothing of vial runs, and `vial pod` commands sweep what its controllers left.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  PodOptions ─┐
-//!  Identity    ├─► Objects { service, others: Secret, ConfigMap, claims, Deployment }
+//!  Identity    ├─► Objects { service, others: Secret, ConfigMap, claims, Deployment, timer: Job }
 //!  Means       ┘
 //! ```
 
 mod deployment;
 mod options;
 mod port;
+mod timer;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::words;
 
 pub use options::{Dns, Expose, Files, PodOptions, Pull};
 pub use port::{PortWish, Protocol};
+pub use timer::Timer;
 pub use volume::{Source, VolumeWish};
 
 /// Where the ssh server comes from.
@@ -91,6 +93,8 @@ pub struct Objects {
     pub service: Value,
     /// What it owns, the Deployment last.
     pub others: Vec<Value>,
+    /// What ends it, if something does: it owns the Service, and the Service it.
+    pub timer: Option<Timer>,
 }
 
 impl Wanted<'_> {
@@ -112,6 +116,7 @@ impl Wanted<'_> {
         Objects {
             service: self.service(),
             others,
+            timer: self.timer(),
         }
     }
 

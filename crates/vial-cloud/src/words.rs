@@ -76,6 +76,12 @@ pub fn claim(pod: &str, volume: &str) -> String {
     format!("{pod}-{volume}")
 }
 
+/// The Job that ends a pod made for a time.
+#[must_use]
+pub fn timer(pod: &str) -> String {
+    format!("{pod}-ttl")
+}
+
 /// Was it made by vial?
 pub(crate) fn is_ours(object: &impl kube::ResourceExt) -> bool {
     object

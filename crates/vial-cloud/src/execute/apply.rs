@@ -1,6 +1,7 @@
 //! Server-side apply of one object (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>).
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -29,6 +30,7 @@ pub async fn apply(cloud: &Cloud, object: Value) -> Result<DynamicObject> {
         "PersistentVolumeClaim" => ApiResource::erase::<PersistentVolumeClaim>(&()),
         "Namespace" => ApiResource::erase::<Namespace>(&()),
         "Deployment" => ApiResource::erase::<Deployment>(&()),
+        "Job" => ApiResource::erase::<Job>(&()),
         "Role" => ApiResource::erase::<Role>(&()),
         "RoleBinding" => ApiResource::erase::<RoleBinding>(&()),
         other => {

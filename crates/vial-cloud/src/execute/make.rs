@@ -1,16 +1,16 @@
-//! The objects of a pod, applied: the Service first, then what it owns.
+//! The objects of a pod, applied: the Service first, then what it owns, and what ends it.
 
 use futures::future::try_join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
-use serde_json::json;
+use kube::api::{Api, DynamicObject, ListParams};
+use serde_json::{Value, json};
 
-use super::{Wish, apply};
+use super::{Wish, apply, timer};
 use crate::cloud::Cloud;
 use crate::error::{Error, Result};
-use crate::plan::{Identity, Means, Objects, Parts, Wanted};
+use crate::plan::{Identity, Means, Objects, Parts, Timer, Wanted};
 use crate::words;
 
 /// The objects of a pod, with nothing done.
@@ -47,19 +47,42 @@ pub async fn make(
     without_entry: bool,
 ) -> Result<()> {
     let objects = objects(namespace, wish, identity, means, without_entry);
-    let root = apply(cloud, objects.service).await?;
-    let owner = json!([{
-        "apiVersion": "v1",
-        "kind": "Service",
-        "name": root.name_any(),
-        "uid": root.uid().unwrap_or_default(),
-    }]);
-    try_join_all(objects.others.into_iter().map(|mut object| {
-        object["metadata"]["ownerReferences"] = owner.clone();
+    let root = apply(cloud, objects.service.clone()).await?;
+    let owner = owner("v1", "Service", &root);
+    let others = try_join_all(objects.others.into_iter().map(|mut object| {
+        object["metadata"]["ownerReferences"] = json!([owner]);
         apply(cloud, object)
-    }))
-    .await?;
+    }));
+    let ended = end_in_time(cloud, namespace, objects.service, objects.timer, &owner);
+    futures::try_join!(others, ended)?;
     Ok(())
+}
+
+/// Gives the pod to what ends it, or takes that away. The Service as applied before belongs to nothing.
+async fn end_in_time(
+    cloud: &Cloud,
+    namespace: &str,
+    mut service: Value,
+    timer: Option<Timer>,
+    owner: &Value,
+) -> Result<()> {
+    let name = owner["name"].as_str().unwrap_or_default();
+    let Some(timer) = timer else {
+        return timer::stop(cloud, namespace, name).await;
+    };
+    let job = timer::start(cloud, namespace, name, &timer, owner).await?;
+    service["metadata"]["ownerReferences"] = json!([self::owner("batch/v1", "Job", &job)]);
+    apply(cloud, service).await?;
+    Ok(())
+}
+
+fn owner(version: &str, kind: &str, object: &DynamicObject) -> Value {
+    json!({
+        "apiVersion": version,
+        "kind": kind,
+        "name": object.name_any(),
+        "uid": object.uid().unwrap_or_default(),
+    })
 }
 
 /// Applies the ConfigMaps of the ssh server, for all pods of the namespace.

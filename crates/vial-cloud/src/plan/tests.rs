@@ -54,7 +54,8 @@ fn everything_that_may_be_asked_for_has_its_place() {
     );
     options.check().unwrap();
     let made = objects(&options, &image());
-    let text = serde_json::to_string_pretty(&json!([made.service, made.others])).unwrap();
+    let timer = made.timer.unwrap().job;
+    let text = serde_json::to_string_pretty(&json!([made.service, made.others, timer])).unwrap();
     insta::assert_snapshot!(text);
 }
 
@@ -151,4 +152,19 @@ fn volumes_and_ports_are_written_as_they_are_read() {
     for text in ["80", "8080:80", "53/udp"] {
         assert_eq!(text.parse::<PortWish>().unwrap().to_string(), text);
     }
+}
+
+#[test]
+fn a_timer_counts_from_when_its_job_began() {
+    let made = objects(&options("{image: debian, ttl: 2h}"), &image());
+    let timer = made.timer.unwrap();
+    let deadline = |started: &str| {
+        let job = timer.begun(started.parse().unwrap());
+        job["spec"]["activeDeadlineSeconds"].as_i64().unwrap()
+    };
+    assert_eq!(deadline("2026-11-21T12:00:00Z"), 7200);
+    assert_eq!(deadline("2026-11-21T13:59:00Z"), 60);
+    assert_eq!(deadline("2026-11-21T15:00:00Z"), 1);
+    assert_eq!(timer.job, timer.begun(identity().created));
+    assert_eq!(objects(&options("{image: debian}"), &image()).timer, None);
 }

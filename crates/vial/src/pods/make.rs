@@ -125,7 +125,9 @@ pub(crate) async fn plan(
     let mut text = String::new();
     for one in look(place, wishes, keys, how).await? {
         let objects = execute::objects(&place.namespace, &one.wish, &one.identity, means, false);
-        for object in std::iter::once(objects.service).chain(objects.others) {
+        let timer = objects.timer.map(|timer| timer.job);
+        let all = std::iter::once(objects.service).chain(objects.others);
+        for object in all.chain(timer) {
             text += "---\n";
             text += &crate::output::yaml(&object)?;
         }

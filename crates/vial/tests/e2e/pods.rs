@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{Lab, Ran};
+use crate::lab::{Lab, Ran, eventually};
 
 /// Every node has it: a Debian with bash.
 const TOOLBOX: &str = "docker.io/vial/toolbox:1";
@@ -34,7 +34,7 @@ fn pod(lab: &Lab, cluster: &str, name: &str) -> Value {
 
 /// What of vial is in a namespace.
 fn left(lab: &Lab, cluster: &str, namespace: &str) -> String {
-    let kinds = "pods,services,deployments,secrets,configmaps,persistentvolumeclaims";
+    let kinds = "pods,services,deployments,secrets,configmaps,persistentvolumeclaims,jobs";
     let args = [
         "get",
         kinds,
@@ -316,6 +316,62 @@ fn a_batch_is_what_its_file_says() {
     write("  dp1: {imag: x}\n");
     assert_eq!(sh(&lab, "batch", &create).code, 2);
     assert_eq!(names(), "dp1\nown\nweb");
+}
+
+#[test]
+fn a_pod_made_for_a_time_ends_without_vial() {
+    let lab = Lab::up("passing", &["--workers", "0"]);
+    let jobs = || {
+        let jobs = lab.kubectl("passing", &["get", "jobs", "-A", "-o", "json"]);
+        jobs.json()["items"].as_array().expect("a list").clone()
+    };
+    let create = |ttl: &str| {
+        let create = "vial pod create passing --replace --no-wait --image";
+        sh(&lab, "passing", &format!("{create} {TOOLBOX} {ttl}")).ok();
+    };
+    create("--ttl 1h");
+    create("--ttl 2h");
+    let made = jobs();
+    assert_eq!(made.len(), 1, "{made:?}");
+    let deadline = made[0]["spec"]["activeDeadlineSeconds"].as_i64();
+    assert!(
+        deadline.is_some_and(|seconds| (7190..=7200).contains(&seconds)),
+        "{deadline:?}"
+    );
+    // What may stay is not ended; what is removed takes its Job along.
+    create("");
+    assert_eq!(jobs(), [] as [Value; 0]);
+    create("--ttl 1h");
+    sh(&lab, "passing", "vial pod rm passing").ok();
+    eventually("the Job to go with its pod", || match jobs().len() {
+        0 => Ok(()),
+        some => Err(format!("{some} Jobs")),
+    });
+
+    // The keeper of this cluster goes by the annotation: without it, it is as if there were none.
+    create("--ttl 8s");
+    let forget = [
+        "annotate",
+        "service",
+        "-n",
+        "vial-pods",
+        "passing",
+        "vial.dev/expires-",
+    ];
+    lab.kubectl("passing", &forget).ok();
+    let gone = [
+        "wait",
+        "--for=delete",
+        "service/passing",
+        "-n",
+        "vial-pods",
+        "--timeout=120s",
+    ];
+    lab.kubectl("passing", &gone).ok();
+    eventually("everything of the pod to go", || {
+        let left = left(&lab, "passing", "vial-pods");
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
 }
 
 #[test]

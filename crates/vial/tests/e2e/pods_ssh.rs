@@ -8,6 +8,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 
 use crate::lab::{Lab, Ran, eventually, signal};
+use crate::ports::free_port;
 
 /// Runs a script with a home of its own, so that nobody's `~/.ssh` changes.
 fn at_home(lab: &Lab, script: &str) -> Ran {
@@ -156,6 +157,48 @@ fn pods_are_listed_for_other_programs_and_reach_each_other() {
     }
     signal(forwarding.id(), Signal::INT);
     assert!(forwarding.wait().expect("ended").success());
+
+    lab.vial(["down", "podssh"]).ok();
+    lab.assert_nothing_left();
+}
+
+/// As VS Code's Remote-SSH does it: a script on standard input starts a server that says its port and outlives the session;
+/// the window comes by `-D`, and a later one by `-L`. As TRAMP of Emacs does it: a shell in a terminal, made dumb, that is
+/// told what to do by its input.
+#[test]
+fn editors_work_in_a_pod_by_their_remote_modes() {
+    let lab = Lab::up("podssh", &["--workers", "0"]);
+    let sh = |script: &str| at_home(&lab, script);
+    sh("vial pod create one --user ann").ok();
+    sh("vial ssh-config --install; touch home/.ssh/config").ok();
+
+    let server = "mkdir -p ~/.server; cd ~/.server; echo the page > page; \
+        nohup busybox httpd -f -p 127.0.0.1:8123 -h . > log 2>&1 < /dev/null & \
+        until (: < /dev/tcp/127.0.0.1/8123) 2> /dev/null; do :; done; echo listeningOn=8123; cat";
+    let socks = free_port();
+    let script = format!(
+        "mkfifo window said; \
+         {{ printf '%s\n' '{server}'; cat window; }} | ssh -T -D 127.0.0.1:{socks} one bash > said & \
+         exec 3> window 4< said; read line <&4; echo $line; \
+         printf '\\005\\001\\000\\005\\001\\000\\001\\177\\000\\000\\001\\037\\273GET /page HTTP/1.0\\r\\n\\r\\n' \
+           | bash -c 'exec 5<>/dev/tcp/127.0.0.1/{socks}; cat >&5; tail -n 1 <&5'; \
+         exec 3>&-; wait"
+    );
+    assert_eq!(sh(&script).ok(), "listeningOn=8123\nthe page");
+    let later = free_port();
+    let script = format!(
+        "ssh -f -L 127.0.0.1:{later}:127.0.0.1:8123 one 'sleep 3'; \
+         bash -c 'exec 4<>/dev/tcp/127.0.0.1/{later}; printf \"GET /page HTTP/1.0\\r\\n\\r\\n\" >&4; tail -n 1 <&4'"
+    );
+    assert_eq!(sh(&script).ok(), "the page");
+
+    let tramp = "exec env TERM=dumb PS1=///prompt sh -i\n\
+        stty -echo -onlcr\n(base64 -d > ~/notes) <<'EOT'\naGVsbG8K\nEOT\n\
+        echo =; id -un; cat ~/notes; sudo id -un; echo =; exit 7\n";
+    let ran = sh(&format!("printf \"{tramp}\" | ssh -tt -e none one"));
+    assert_eq!(ran.code, 7, "{ran:?}");
+    let said = ran.stdout.replace("///prompt", "").replace('\r', "");
+    assert!(said.contains("=\nann\nhello\nroot\n=\n"), "{ran:?}");
 
     lab.vial(["down", "podssh"]).ok();
     lab.assert_nothing_left();
