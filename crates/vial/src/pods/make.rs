@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use serde_json::Value;
 use vial_cloud::execute::{self, Before, Keys, Progress, Waiting, Wish};
 use vial_cloud::plan::{Identity, Means};
 use vial_cloud::{Error as CloudError, Kind};
@@ -109,30 +110,27 @@ async fn look(place: &Place, wishes: Vec<Wish>, keys: &Keys, how: How) -> Result
     Ok(ones)
 }
 
-/// What would be made, as YAML documents.
+/// What would be made: objects of Kubernetes, in the order in which they would be.
 pub(crate) async fn plan(
     place: &Place,
     wishes: Vec<Wish>,
     means: &Means,
     keys: &Keys,
-) -> Result<String> {
+) -> Result<Vec<Value>> {
     let how = How {
         replace: true,
         keep: true,
         wait: None,
         create_namespace: true,
     };
-    let mut text = String::new();
+    let mut all = Vec::new();
     for one in look(place, wishes, keys, how).await? {
         let objects = execute::objects(&place.namespace, &one.wish, &one.identity, means, false);
-        let timer = objects.timer.map(|timer| timer.job);
-        let all = std::iter::once(objects.service).chain(objects.others);
-        for object in all.chain(timer) {
-            text += "---\n";
-            text += &crate::output::yaml(&object)?;
-        }
+        all.push(objects.service);
+        all.extend(objects.others);
+        all.extend(objects.timer.map(|timer| timer.job));
     }
-    Ok(text)
+    Ok(all)
 }
 
 async fn make_all(

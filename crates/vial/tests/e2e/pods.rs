@@ -298,6 +298,12 @@ fn a_batch_is_what_its_file_says() {
         ran.code == 0 && ran.stdout.contains("kind: Deployment"),
         "{ran:?}"
     );
+    let listed = sh(&lab, "batch", &format!("{create} --dry-run -o json")).json();
+    let kinds: Vec<_> = (listed["items"].as_array().into_iter().flatten())
+        .map(|object| object["kind"].as_str().unwrap_or_default())
+        .collect();
+    let pod = ["Service", "Secret", "Deployment"];
+    assert_eq!((&listed["kind"], kinds), (&"List".into(), pod.repeat(2)));
     assert_eq!(names(), "dp1\ndp2\nown\nweb");
     let ran = sh(&lab, "batch", &create);
     assert!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::{Value, json};
 use vial_cloud::execute::{Keys, Wish};
 use vial_cloud::names;
 use vial_cloud::pods::{self, Scope};
@@ -150,6 +151,26 @@ async fn many(context: &Context, place: Place, how: HowArgs, read: batch::Batch)
     Ok(exit)
 }
 
+/// Objects as documents of YAML, or as one List of JSON: both are what `kubectl apply -f -` reads.
+fn planned(objects: &[Value], format: Option<Format>) -> Result<String> {
+    match format {
+        None | Some(Format::Yaml) => {
+            let documents = objects
+                .iter()
+                .map(|object| Ok(format!("---\n{}", output::yaml(object)?)));
+            documents.collect()
+        }
+        Some(Format::Json) => {
+            let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+            Ok(format!("{list:#}\n"))
+        }
+        Some(_) => Err(Error::new(
+            Code::BadInput,
+            "--dry-run prints objects: -o yaml or -o json",
+        )),
+    }
+}
+
 async fn apply(context: &Context, place: &Place, mut wishes: Vec<Wish>, how: &HowArgs) -> Result {
     let facts = means::facts(place).await?;
     for wish in &mut wishes {
@@ -167,8 +188,8 @@ async fn apply(context: &Context, place: &Place, mut wishes: Vec<Wish>, how: &Ho
         authorized_keys: lines.iter().map(|line| format!("{line}\n")).collect(),
     };
     if how.dry_run {
-        let text = make::plan(place, wishes, &means, &keys).await?;
-        context.ui.data(text)?;
+        let objects = make::plan(place, wishes, &means, &keys).await?;
+        context.ui.data(planned(&objects, how.output)?)?;
         return Ok(Exit::OK);
     }
     let names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
