@@ -14,7 +14,6 @@
 mod descriptor;
 mod input;
 mod output;
-mod user;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,8 +34,8 @@ use vial_sys::session::{Credentials, Terminal, prepare};
 
 use crate::launch::{agent_environment, agent_path, find_program};
 use crate::reaper::{Child, Leftovers, Reaper, Whom};
+use crate::user::{self, User};
 use descriptor::{Reader, Writer};
-use user::User;
 
 /// Between SIGHUP and SIGKILL for a command whose client is gone.
 const HANGUP_GRACE: Duration = Duration::from_secs(2);

@@ -16,6 +16,7 @@ use vial_sys::session::{Terminal, prepare};
 
 use crate::logs::marks;
 use crate::reaper::{Child, Leftovers, Reaper};
+use crate::user;
 
 /// Where programs are looked up when nothing else is said.
 pub(crate) const DEFAULT_PATH: &str =
@@ -27,6 +28,9 @@ pub(crate) enum LaunchError {
     /// Neither that path nor anything of that name in PATH is an executable file.
     #[error("no program {program} in {path}")]
     NoProgram { program: String, path: String },
+    /// `user` of the spec.
+    #[error("no user {name} in /etc/passwd")]
+    NoUser { name: String },
     #[error("cannot open the log {}", path.display())]
     Log { path: PathBuf, source: io::Error },
     #[error("cannot start {}", program.display())]
@@ -42,6 +46,9 @@ pub(crate) fn launch(reaper: &Reaper, spec: &ComponentSpec) -> Result<Child, Lau
             program: name.to_string(),
             path: path.clone(),
         })?;
+    let user = user::find(&spec.user).ok_or_else(|| LaunchError::NoUser {
+        name: spec.user.clone(),
+    })?;
     let mut command = Command::new(&program);
     command
         .arg0(name)
@@ -58,7 +65,7 @@ pub(crate) fn launch(reaper: &Reaper, spec: &ComponentSpec) -> Result<Child, Lau
         let (out, err) = open_log(&log).map_err(|source| LaunchError::Log { path: log, source })?;
         command.stdout(out).stderr(err);
     }
-    prepare(&mut command, Terminal::None, None);
+    prepare(&mut command, Terminal::None, user.credentials());
     let child = reaper
         .spawn(&mut command, Leftovers::Kill)
         .map_err(|source| LaunchError::Spawn { program, source })?;

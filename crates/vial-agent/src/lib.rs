@@ -36,6 +36,7 @@ mod run;
 mod server;
 mod supervisor;
 mod tree;
+mod user;
 mod wait;
 
 use std::process::ExitCode;

@@ -15,7 +15,7 @@
 //!                                           └──► forgotten (remove), STOPPED (shutdown)
 //! ```
 //! A component that runs once (`foreground_once`) is READY without a process after exit 0, and in BACKOFF after any
-//! other exit. A component without a process stops at once.
+//! other exit. A component without a process stops at once. A vital one that exits by itself is told as FELL: the agent ends.
 //!
 //! # Invariants
 //! - At most one process of a component exists; its number is `run`, and news of any other run are ignored.
@@ -129,6 +129,11 @@ pub(crate) enum Action {
     /// A component that was to be removed is gone.
     Forgotten {
         name: String,
+    },
+    /// A vital component ended by itself.
+    Fell {
+        name: String,
+        code: i32,
     },
     /// Nothing runs any more after [`Event::Shutdown`].
     Finished,
@@ -384,12 +389,17 @@ impl Lifecycle {
             (Event::Exited { name, code, .. }, phase) => {
                 component.pid = 0;
                 component.last_exit_code = code;
-                actions.push(Action::EndProbe { name });
+                actions.push(Action::EndProbe { name: name.clone() });
                 match phase {
                     Phase::Stopping(then) => self.ended(index, then, now, actions),
                     _ if component.spec.foreground_once && code == 0 => {
                         component.enter(Phase::Done, String::new(), now);
                         actions.push(Action::Publish(component.status()));
+                    }
+                    _ if component.spec.vital => {
+                        component.enter(Phase::Stopped, exit_message(code), now);
+                        actions.push(Action::Publish(component.status()));
+                        actions.push(Action::Fell { name, code });
                     }
                     _ => self.back_off(index, exit_message(code), true, now, actions),
                 }

@@ -50,6 +50,8 @@ enum RunError {
     Runtime { source: io::Error },
     #[error("cannot handle signals")]
     Signals { source: io::Error },
+    #[error("{what}")]
+    Fallen { what: String },
     #[error("cannot serve {}", path.display())]
     Serve {
         path: PathBuf,
@@ -201,12 +203,17 @@ async fn serve(
         let _ = std::fs::File::from(ready).write_all(b"1");
     }
     tracing::info!(socket = %path.display(), "serving");
+    let mut end = Ok(());
     tokio::select! {
         served = &mut server => return served.map_err(|source| RunError::Serve { path: path.to_path_buf(), source }),
         reaped = reaping => match reaped {
             Ok(Err(source)) => return Err(RunError::Signals { source }),
             _ => tracing::error!("nobody reaps any more"),
         },
+        Ok(what) = supervisor.fallen() => {
+            tracing::error!("{what}, and all that is here with it");
+            end = Err(RunError::Fallen { what });
+        }
         _ = terminate.recv() => tracing::info!("asked to end"),
         _ = interrupt.recv() => tracing::info!("asked to end"),
     }
@@ -216,7 +223,7 @@ async fn serve(
         _ = &mut server => {}
     }
     exec::kill_all(&reaper);
-    Ok(())
+    end
 }
 
 #[cfg(test)]

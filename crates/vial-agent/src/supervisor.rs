@@ -23,6 +23,7 @@ enum Request {
     Restart(String, oneshot::Sender<Option<ComponentStatus>>),
     Subscribe(oneshot::Sender<Subscription>),
     Specs(oneshot::Sender<Vec<Arc<ComponentSpec>>>),
+    Fallen(oneshot::Sender<String>),
     Shutdown(oneshot::Sender<()>),
     Happened(Event),
 }
@@ -85,6 +86,11 @@ impl Supervisor {
     /// The wanted specs, in the order in which they were first applied.
     pub(crate) async fn specs(&self) -> Result<Vec<Arc<ComponentSpec>>, Gone> {
         self.ask(Request::Specs).await
+    }
+
+    /// Which vital component ended by itself, and how; waits for it.
+    pub(crate) async fn fallen(&self) -> Result<String, Gone> {
+        self.ask(Request::Fallen).await
     }
 
     /// Stops all in reverse order; returns when nothing runs any more.

@@ -3,6 +3,8 @@
 //! ```text
 //! sandbox's namespace:  bridge ── v-w-1 ─┐ veth
 //! /run/netns/w-1:                  eth0 ─┘
+//!
+//! /run/netns/w-2, a machine's:     eth0 ── inner (a bridge) ── tap0 ── QEMU
 //! ```
 //!
 //! Called by the first process of a sandbox, one call at a time. Every step looks first: after a kill at any point the
@@ -13,20 +15,22 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
-use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
 
 use crate::NetError;
 use crate::error::During;
 use crate::link::{Link, refuse};
 use crate::namespace::{converse, create, exists, forget, own};
 use crate::sysctl;
-use crate::wish::{Network, Node, mac_of, port_name};
+use crate::wish::{Network, Node, TAP, mac_of, port_name};
 
 /// Where the network namespaces of nodes are bound, as ip-netns(8) has it.
 pub const NETNS: &str = "/run/netns";
 
 /// The interface of a node.
 const CABLE: &str = "eth0";
+/// The bridge between a machine and its node's cable.
+const INNER: &str = "inner";
 
 /// Brings the caller's network namespace, and those of the nodes, to what is wanted.
 ///
@@ -122,9 +126,13 @@ async fn raise_node(node: &Node, mtu: Option<u32>) -> Result<(), NetError> {
     })
     .await?;
     let (sandbox, mac, name) = (own()?, node.mac, node.name.clone());
+    let machine = node.machine.is_some();
     converse(Some(path), move |handle| async move {
         let operation = || format!("make the cable of {name}");
-        sysctl::node()?;
+        match machine {
+            true => sysctl::machine()?,
+            false => sysctl::node()?,
+        }
         Link::expect(&handle, "lo").await?.up(&handle).await?;
         match Link::find(&handle, CABLE).await? {
             Some(_) if plugged => return Ok(()),
@@ -179,12 +187,34 @@ async fn plug_in(network: &Network) -> Result<(), NetError> {
 }
 
 async fn configure_node(node: &Node) -> Result<(), NetError> {
-    let interface = node.interface.clone();
+    let (interface, machine) = (node.interface.clone(), node.machine);
     converse(Some(namespace_of(&node.name)), move |handle| async move {
-        Link::expect(&handle, CABLE)
-            .await?
-            .configure(&handle, &interface)
-            .await
+        let cable = Link::expect(&handle, CABLE).await?;
+        if let Some(owner) = machine {
+            raise_machine(&handle, &cable, owner).await?;
+        }
+        cable.configure(&handle, &interface).await
     })
     .await
+}
+
+/// The tap interface of a machine, and the bridge by which its frames come to the cable.
+async fn raise_machine(handle: &Handle, cable: &Link, owner: u32) -> Result<(), NetError> {
+    if Link::find(handle, INNER).await?.is_none() {
+        let bridge = LinkBridge::new(INNER).mcast_snooping(false);
+        let made = handle.link().add(bridge.build()).execute().await;
+        made.during(|| format!("make the bridge {INNER}"))?;
+    }
+    let inner = Link::expect(handle, INNER).await?;
+    if Link::find(handle, TAP).await?.is_none() {
+        drop(vial_sys::tap::make(TAP, owner)?);
+    }
+    let tap = Link::expect(handle, TAP).await?;
+    for port in [cable, &tap] {
+        if port.controller != Some(inner.index) {
+            port.plug(handle, inner.index).await?;
+        }
+    }
+    tap.up(handle).await?;
+    inner.up(handle).await
 }

@@ -46,6 +46,20 @@ const NODE: [&str; 8] = [
     "bridge/bridge-nf-call-ip6tables=1",
 ];
 
+/// Of a namespace that only passes a machine's frames on: no rule sees them, and nobody here has an address.
+const MACHINE: [&str; 5] = [
+    "ipv6/conf/all/disable_ipv6=1",
+    "ipv6/conf/default/disable_ipv6=1",
+    "bridge/bridge-nf-call-iptables=0",
+    "bridge/bridge-nf-call-ip6tables=0",
+    "bridge/bridge-nf-call-arptables=0",
+];
+
+/// Sets up the calling thread's namespace as that of a machine's node.
+pub(crate) fn machine() -> Result<(), NetError> {
+    MACHINE.iter().try_for_each(|setting| write(setting))
+}
+
 /// Sets up the calling thread's namespace as a sandbox's own.
 pub(crate) fn sandbox() -> Result<(), NetError> {
     NO_DAD

@@ -27,9 +27,14 @@ pub struct Node {
     pub name: String,
     /// Of eth0.
     pub mac: [u8; 6],
-    /// What is on eth0.
+    /// What is on eth0; of a machine's node nothing, since the machine has the addresses.
     pub interface: Interface,
+    /// Who may open [`TAP`], when the node is a machine behind it.
+    pub machine: Option<u32>,
 }
+
+/// The interface of a machine's node that leads into the machine.
+pub const TAP: &str = "tap0";
 
 /// Addresses of one interface and the routes over it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

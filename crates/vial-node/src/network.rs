@@ -41,10 +41,21 @@ fn node(link: &NodeLink) -> Result<Node, Status> {
             Status::invalid_argument(format!("{:?} is no hardware address", link.mac))
         })?
     };
-    Ok(Node {
-        name: link.node.clone(),
-        mac,
-        interface: interface(&link.addresses, &link.routes)?,
+    let interface = interface(&link.addresses, &link.routes)?;
+    Ok(match link.machine_user {
+        0 => Node {
+            name: link.node.clone(),
+            mac,
+            interface,
+            machine: None,
+        },
+        // The machine has the hardware address and all that is on it; its cable another one.
+        user => Node {
+            name: link.node.clone(),
+            mac: mac_of(&format!("{} (cable)", link.node)),
+            interface: Interface::default(),
+            machine: Some(user),
+        },
     })
 }
 

@@ -3,6 +3,9 @@
 
 mod lab;
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+
 use lab::{Lab, chain, container, init_of, network};
 use vial_rpc::InfoRequest;
 use vial_sandbox::{Maker, NamespaceMaker, Network};
@@ -148,6 +151,71 @@ async fn a_dead_one_cannot_be_dialled() {
     );
     assert!(sandbox.init().await.is_err());
     lab.assert_nothing_left();
+}
+
+/// Who has the machine's tap interface open gets what the network says to the machine, and is heard by it.
+#[tokio::test]
+async fn frames_for_a_machine_come_to_its_tap_interface() {
+    let lab = Lab::new().await;
+    let sandbox = lab.make().await;
+    let mut init = init_of(&*sandbox).await;
+    let mut spec = network(&["w-1", "w-2"]);
+    spec.nodes[1].machine_user = 65_534;
+    // Twice: what is there is kept.
+    init.apply_network(spec.clone()).await.unwrap();
+    init.apply_network(spec).await.unwrap();
+
+    let namespace = format!("/proc/{}/root/run/netns/w-2", sandbox.pid());
+    let (heard, hearing) = tokio::sync::oneshot::channel();
+    let machine = std::thread::spawn(move || {
+        vial_sys::namespace::enter_network_at(namespace.as_ref()).unwrap();
+        let mut tap = vial_sys::tap::make("tap0", 65_534).unwrap();
+        let question = frame_for_the_machine(&mut tap, ARP);
+        let answer = [&[0; HEADER], &arp_answer(&question)[..]].concat();
+        tap.write_all(&answer).unwrap();
+        heard.send(frame_for_the_machine(&mut tap, IPV4)).unwrap();
+    });
+    let dialling = sandbox.dial(Network::Node("w-1"), "10.89.0.3:7000".parse().unwrap());
+    let packet = tokio::select! {
+        dialled = dialling => panic!("nobody listens there: {:?}", dialled.map_err(|error| chain(&error))),
+        packet = hearing => packet.unwrap(),
+    };
+    assert_eq!(packet[..6], MACHINE, "to whom the answer said");
+    assert_eq!(packet[26..30], [10, 89, 0, 2], "from whom");
+    machine.join().unwrap();
+    sandbox.end().await.unwrap();
+    lab.assert_nothing_left();
+}
+
+/// Bytes of virtio's header before a frame.
+const HEADER: usize = 10;
+const MACHINE: [u8; 6] = [2, 0, 0, 0, 0, 3];
+/// What a frame holds (EtherType), and where in it the address is that it is for.
+const ARP: ([u8; 2], usize) = ([8, 6], 38);
+const IPV4: ([u8; 2], usize) = ([8, 0], 30);
+
+/// The next frame of that kind for 10.89.0.3.
+fn frame_for_the_machine(tap: &mut File, (kind, place): ([u8; 2], usize)) -> Vec<u8> {
+    loop {
+        let mut bytes = [0; 2048];
+        let length = tap.read(&mut bytes).unwrap();
+        let frame = &bytes[HEADER..length];
+        if frame[12..14] == kind && frame[place..place + 4] == [10, 89, 0, 3] {
+            return frame.to_vec();
+        }
+    }
+}
+
+/// To who asks for 10.89.0.3: that it is at [`MACHINE`] (RFC 826).
+fn arp_answer(question: &[u8]) -> Vec<u8> {
+    let mut answer = question[..42].to_vec();
+    answer[..6].copy_from_slice(&question[6..12]);
+    answer[6..12].copy_from_slice(&MACHINE);
+    answer[21] = 2;
+    answer[22..28].copy_from_slice(&MACHINE);
+    answer[28..32].copy_from_slice(&question[38..42]);
+    answer[32..42].copy_from_slice(&question[22..32]);
+    answer
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub mod process;
 pub mod pty;
 pub mod session;
 pub mod socket;
+pub mod tap;
 pub mod tree;
 
 pub use error::{During, SysError, error_chain};

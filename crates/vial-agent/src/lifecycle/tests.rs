@@ -420,3 +420,38 @@ fn news_of_an_older_run_are_ignored() {
     );
     assert_eq!(story.state("etcd"), State::Starting);
 }
+
+#[test]
+fn the_end_of_a_vital_one_is_told_and_not_mended() {
+    let mut story = Story::default();
+    story.apply(ComponentSpec {
+        vital: true,
+        ..spec("qemu")
+    });
+    let actions = story.exits("qemu", 3);
+    let fell = Action::Fell {
+        name: "qemu".into(),
+        code: 3,
+    };
+    assert!(actions.contains(&fell), "{actions:?}");
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::Timer { .. })),
+        "{actions:?}"
+    );
+    assert_eq!(story.state("qemu"), State::Stopped);
+    // Asked to end, it is nothing to tell.
+    story.apply(ComponentSpec {
+        vital: true,
+        ..spec("other")
+    });
+    story.tell(Event::Remove("other".into()));
+    let actions = story.exits("other", 143);
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::Fell { .. })),
+        "{actions:?}"
+    );
+}

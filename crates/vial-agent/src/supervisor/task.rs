@@ -29,6 +29,7 @@ pub(super) struct Owner {
     pids: HashMap<(String, u64), i32>,
     probes: HashMap<String, AbortHandle>,
     removals: Vec<(String, oneshot::Sender<()>)>,
+    fallen: Option<oneshot::Sender<String>>,
     shutdown: Option<oneshot::Sender<()>>,
 }
 
@@ -43,6 +44,7 @@ impl Owner {
             pids: HashMap::new(),
             probes: HashMap::new(),
             removals: Vec::new(),
+            fallen: None,
             shutdown: None,
         }
     }
@@ -87,6 +89,7 @@ impl Owner {
                 });
             }
             Request::Specs(reply) => drop(reply.send(self.lifecycle.specs())),
+            Request::Fallen(reply) => self.fallen = Some(reply),
             Request::Shutdown(reply) => {
                 self.shutdown = Some(reply);
                 self.happened(Event::Shutdown);
@@ -145,6 +148,11 @@ impl Owner {
                     .extract_if(.., |(waits_for, _)| *waits_for == name)
                 {
                     let _ = reply.send(());
+                }
+            }
+            Action::Fell { name, code } => {
+                if let Some(reply) = self.fallen.take() {
+                    let _ = reply.send(format!("{name} ended (exit code {code})"));
                 }
             }
             Action::Finished => {

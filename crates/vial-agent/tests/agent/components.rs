@@ -512,3 +512,45 @@ fn is_gone(pid: i32) -> bool {
     stat.rsplit_once(") ")
         .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
+
+#[tokio::test]
+async fn a_component_runs_as_its_user() {
+    let lab = Lab::new().await;
+    lab.apply(ComponentSpec {
+        user: "65534".into(),
+        foreground_once: true,
+        ..lab.sh(
+            "who",
+            "id -u; id -g; touch $LAB/there 2> /dev/null || echo refused",
+        )
+    })
+    .await;
+    lab.wait_ready("who").await;
+    assert_eq!(lab.text("who.log"), "65534\n65534\nrefused\n");
+    lab.apply(ComponentSpec {
+        user: "nobody-of-that-name".into(),
+        ..lab.sh("unknown", FOREVER)
+    })
+    .await;
+    let status = lab.until_state("unknown", State::Backoff).await;
+    let said = "no user nobody-of-that-name in /etc/passwd";
+    assert!(status.message.starts_with(said), "{}", status.message);
+}
+
+#[tokio::test]
+async fn the_agent_ends_with_a_vital_component() {
+    let mut lab = Lab::new().await;
+    let trapped =
+        "trap 'touch $LAB/ended; exit' TERM; touch $LAB/began; while :; do sleep 0.01; done";
+    lab.apply(lab.sh("other", trapped)).await;
+    lab.apply(ComponentSpec {
+        vital: true,
+        ..lab.sh(
+            "qemu",
+            "until [ -e $LAB/began ]; do sleep 0.01; done; exit 3",
+        )
+    })
+    .await;
+    assert_eq!(lab.wait(), Some(1));
+    assert!(lab.path("ended").exists(), "the others are asked to end");
+}

@@ -80,6 +80,7 @@ fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
         addresses: node.addresses(family).into_iter().map(on_link).collect(),
         routes,
         mac: String::new(),
+        machine_user: 0,
     }
 }
 

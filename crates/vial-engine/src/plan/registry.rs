@@ -68,6 +68,7 @@ pub(super) fn link(spec: &vial_spec::ClusterSpec) -> NodeLink {
             .collect(),
         routes,
         mac: String::new(),
+        machine_user: 0,
     }
 }
 

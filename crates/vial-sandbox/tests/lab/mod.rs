@@ -224,6 +224,7 @@ pub fn network(nodes: &[&str]) -> NetworkSpec {
             },
         ],
         mac: String::new(),
+        machine_user: 0,
     };
     NetworkSpec {
         bridge: "mgmt".into(),

@@ -8,18 +8,18 @@ use vial_sys::session::Credentials;
 
 /// Whom a command runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) uid: u32,
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
     gid: u32,
     groups: Vec<u32>,
-    pub(super) home: String,
-    pub(super) shell: String,
+    pub(crate) home: String,
+    pub(crate) shell: String,
 }
 
 impl User {
     /// What to drop to; `None` where that is what the agent is already.
-    pub(super) fn credentials(&self) -> Option<Credentials> {
+    pub(crate) fn credentials(&self) -> Option<Credentials> {
         let root = self.uid == 0 && self.gid == 0;
         (!root).then(|| Credentials {
             uid: self.uid,
@@ -30,7 +30,7 @@ impl User {
 }
 
 /// A user of this node by name or number; empty means root, who needs no entry.
-pub(super) fn find(wanted: &str) -> Option<User> {
+pub(crate) fn find(wanted: &str) -> Option<User> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
     find_in(wanted, &passwd, &group)
