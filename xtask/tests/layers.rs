@@ -17,7 +17,13 @@ const LAYERS: &[&[&str]] = &[
     &["vial-engine"],
     &["vial-cloud", "vial-image", "vial-sandbox"],
     &["vial-node", "vial-agent", "vial-sshd"],
-    &["vial-rpc", "vial-net", "vial-pki", "vial-means"],
+    &[
+        "vial-rpc",
+        "vial-net",
+        "vial-pki",
+        "vial-means",
+        "vial-link",
+    ],
     &["vial-sys", "vial-spec", "vial-archive"],
     &["vial-testing"],
 ];

@@ -9,6 +9,7 @@
 //! | `vial-init` | the first process of a sandbox |
 //! | `vial-container` | what makes a container's namespaces and becomes its PID 1 |
 //! | `vial-agent` | PID 1 of a node's container |
+//! | `vial-link` | what carries connections into a virtual machine |
 //! | `vial-sshd` | the ssh server of a pod |
 //! | `vial-sftp` | what it starts for a file transfer |
 //! | `sudo` | what its user becomes root by |
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Role::Init => vial_node::init::main(),
         Role::Container => vial_node::container::launcher_main(),
         Role::Agent => vial_agent::main(),
+        Role::Link => vial_link::main(),
         Role::Sshd => vial_sshd::main(),
         Role::Sftp => vial_sshd::sftp_main(),
         Role::Sudo => vial_sshd::sudo_main(),
@@ -73,6 +75,7 @@ enum Role {
     Init,
     Container,
     Agent,
+    Link,
     Sshd,
     Sftp,
     Sudo,
@@ -85,6 +88,7 @@ fn role(argv0: &OsStr) -> Role {
         Some("vial-init") => Role::Init,
         Some("vial-container") => Role::Container,
         Some("vial-agent") => Role::Agent,
+        Some("vial-link") => Role::Link,
         Some("vial-sshd") => Role::Sshd,
         Some("vial-sftp") => Role::Sftp,
         Some("sudo") => Role::Sudo,
@@ -154,6 +158,7 @@ mod tests {
             ("/proc/self/fd/3/vial-init", Role::Init),
             ("vial-container", Role::Container),
             ("/usr/bin/vial-agent", Role::Agent),
+            ("/vial/bin/vial-link", Role::Link),
             ("/vial/bin/vial-sshd", Role::Sshd),
             ("vial-sftp", Role::Sftp),
             ("/usr/local/bin/sudo", Role::Sudo),
