@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["vial"],
     &["vial-keeper"],
     &["vial-engine"],
-    &["vial-cloud", "vial-image", "vial-sandbox"],
+    &["vial-cloud", "vial-image", "vial-sandbox", "vial-guest"],
     &["vial-node", "vial-agent", "vial-sshd"],
     &[
         "vial-rpc",
@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["vial-sys", "vial-spec", "vial-archive"],
     &["vial-testing"],
+    &["vial-boot"],
 ];
 
 /// How far down a crate is.

@@ -39,9 +39,11 @@ mod tree;
 mod user;
 mod wait;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use logs::{Chunks as LogChunks, serve_file as serve_log_file};
+pub use run::{Ended, RunError};
 
 /// Runs the agent with the arguments of this process: `--socket PATH [--ready-fd NUMBER]`.
 ///
@@ -50,4 +52,16 @@ pub use logs::{Chunks as LogChunks, serve_file as serve_log_file};
 #[must_use]
 pub fn main() -> ExitCode {
     run::main()
+}
+
+/// Runs the agent as a part of this program, which must have one thread: serves at `socket` until a signal asks it to
+/// end and everything stopped. `beside` is polled meanwhile, for other ways to the socket.
+///
+/// # Errors
+/// When it cannot listen there, or not wait for processes.
+pub fn serve(
+    socket: &Path,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<Ended, RunError> {
+    run::at(socket, beside)
 }

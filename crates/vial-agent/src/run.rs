@@ -35,7 +35,11 @@ const USAGE: &str = "usage: vial-agent --socket PATH [--ready-fd NUMBER]";
 
 /// Why the agent cannot run.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+#[error(transparent)]
+pub struct RunError(#[from] Trouble);
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
     #[error("{0}")]
     Usage(String),
     #[error("cannot use --ready-fd {number}")]
@@ -59,6 +63,15 @@ enum RunError {
     },
 }
 
+/// What asked the agent to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// SIGTERM.
+    Terminated,
+    /// SIGINT.
+    Interrupted,
+}
+
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
@@ -66,7 +79,7 @@ struct Arguments {
     ready_fd: Option<i32>,
 }
 
-pub(crate) fn main() -> ExitCode {
+fn log() {
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("VIAL_LOG").unwrap_or_else(|_| "info".into());
     // Fails only when the caller has set one up already.
@@ -75,11 +88,15 @@ pub(crate) fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(false)
         .try_init();
-    match parse(std::env::args_os().skip(1)).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+}
+
+pub(crate) fn main() -> ExitCode {
+    log();
+    match parse(std::env::args_os().skip(1)).and_then(|typed| run(typed, std::future::ready(()))) {
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", error_chain(&error));
-            ExitCode::from(if matches!(error, RunError::Usage(_)) {
+            ExitCode::from(if matches!(error, Trouble::Usage(_)) {
                 2
             } else {
                 1
@@ -88,9 +105,9 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, RunError> {
+fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Trouble> {
     let (mut socket, mut ready_fd) = (None, None);
-    let usage = |why: &str| RunError::Usage(format!("{why}; {USAGE}"));
+    let usage = |why: &str| Trouble::Usage(format!("{why}; {USAGE}"));
     while let Some(name) = arguments.next() {
         let mut value = || {
             arguments
@@ -112,22 +129,40 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Run
     })
 }
 
-fn run(arguments: Arguments) -> Result<(), RunError> {
+/// The agent as a part of another program; `beside` runs on its runtime, and is dropped when it ends.
+pub(crate) fn at(
+    socket: &Path,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<Ended, RunError> {
+    log();
+    let arguments = Arguments {
+        socket: socket.to_path_buf(),
+        ready_fd: None,
+    };
+    Ok(run(arguments, beside)?)
+}
+
+fn run(
+    arguments: Arguments,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<Ended, Trouble> {
     let ready = match arguments.ready_fd {
         Some(number) => {
             let taken = vial_sys::session::take_inherited(number);
-            Some(taken.map_err(|source| RunError::ReadyFd { number, source })?)
+            Some(taken.map_err(|source| Trouble::ReadyFd { number, source })?)
         }
         None => None,
     };
-    vial_sys::session::close_inherited_on_exec()
-        .map_err(|source| RunError::Inherited { source })?;
+    vial_sys::session::close_inherited_on_exec().map_err(|source| Trouble::Inherited { source })?;
     let listener = listen(&arguments.socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|source| RunError::Runtime { source })?;
-    let ended = runtime.block_on(serve(listener, ready, &arguments.socket));
+    let runtime = runtime.map_err(|source| Trouble::Runtime { source })?;
+    let ended = runtime.block_on(async {
+        tokio::spawn(beside);
+        serve(listener, ready, &arguments.socket).await
+    });
     // Does not wait for what blocks; as PID 1 that ends with this process.
     runtime.shutdown_background();
     // Somebody may have removed it.
@@ -138,8 +173,8 @@ fn run(arguments: Arguments) -> Result<(), RunError> {
 /// Binds the socket for its owner only. Runs while the process has one thread: umask(2) is of the whole process.
 ///
 /// The socket is bound by its final name, not renamed to it: CRIU finds a socket's file by the name it was bound to.
-fn listen(path: &Path) -> Result<UnixListener, RunError> {
-    let listen_error = |source| RunError::Listen {
+fn listen(path: &Path) -> Result<UnixListener, Trouble> {
+    let listen_error = |source| Trouble::Listen {
         path: path.to_path_buf(),
         source,
     };
@@ -148,7 +183,7 @@ fn listen(path: &Path) -> Result<UnixListener, RunError> {
     }
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         if UnixStream::connect(path).is_ok() {
-            return Err(RunError::Taken {
+            return Err(Trouble::Taken {
                 path: path.to_path_buf(),
             });
         }
@@ -167,8 +202,8 @@ async fn serve(
     listener: UnixListener,
     ready: Option<OwnedFd>,
     path: &Path,
-) -> Result<(), RunError> {
-    let signals_error = |source| RunError::Signals { source };
+) -> Result<Ended, Trouble> {
+    let signals_error = |source| Trouble::Signals { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(signals_error)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals_error)?;
     for ignored in [
@@ -181,7 +216,7 @@ async fn serve(
         drop(signal(ignored).map_err(signals_error)?);
     }
     let listener = tokio::net::UnixListener::from_std(listener);
-    let listener = listener.map_err(|source| RunError::Listen {
+    let listener = listener.map_err(|source| Trouble::Listen {
         path: path.to_path_buf(),
         source,
     })?;
@@ -203,19 +238,26 @@ async fn serve(
         let _ = std::fs::File::from(ready).write_all(b"1");
     }
     tracing::info!(socket = %path.display(), "serving");
-    let mut end = Ok(());
-    tokio::select! {
-        served = &mut server => return served.map_err(|source| RunError::Serve { path: path.to_path_buf(), source }),
+    let end = tokio::select! {
+        served = &mut server => return served
+            .map(|()| Ended::Terminated)
+            .map_err(|source| Trouble::Serve { path: path.to_path_buf(), source }),
         reaped = reaping => match reaped {
-            Ok(Err(source)) => return Err(RunError::Signals { source }),
-            _ => tracing::error!("nobody reaps any more"),
+            Ok(Err(source)) => return Err(Trouble::Signals { source }),
+            _ => {
+                tracing::error!("nobody reaps any more");
+                Ok(Ended::Terminated)
+            }
         },
         Ok(what) = supervisor.fallen() => {
             tracing::error!("{what}, and all that is here with it");
-            end = Err(RunError::Fallen { what });
+            Err(Trouble::Fallen { what })
         }
-        _ = terminate.recv() => tracing::info!("asked to end"),
-        _ = interrupt.recv() => tracing::info!("asked to end"),
+        _ = terminate.recv() => Ok(Ended::Terminated),
+        _ = interrupt.recv() => Ok(Ended::Interrupted),
+    };
+    if let Ok(ended) = &end {
+        tracing::info!(?ended, "asked to end");
     }
     // The server answers meanwhile, so that watchers see the end; its streams never end by themselves.
     tokio::select! {
@@ -230,7 +272,7 @@ async fn serve(
 mod tests {
     use super::*;
 
-    fn parse_words(words: &[&str]) -> Result<Arguments, RunError> {
+    fn parse_words(words: &[&str]) -> Result<Arguments, Trouble> {
         parse(words.iter().map(OsString::from))
     }
 

@@ -22,7 +22,7 @@ use crate::error::During;
 use crate::link::{Link, refuse};
 use crate::namespace::{converse, create, exists, forget, own};
 use crate::sysctl;
-use crate::wish::{Network, Node, TAP, mac_of, port_name};
+use crate::wish::{Interface, Network, Node, TAP, mac_of, port_name};
 
 /// Where the network namespaces of nodes are bound, as ip-netns(8) has it.
 pub const NETNS: &str = "/run/netns";
@@ -217,4 +217,27 @@ async fn raise_machine(handle: &Handle, cable: &Link, owner: u32) -> Result<(), 
     }
     tap.up(handle).await?;
     inner.up(handle).await
+}
+
+/// Brings one interface of the caller's own network namespace, which is a machine's, to what is wanted; forwards
+/// between it and the pods like every node.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub async fn configure(name: &str, interface: Interface, mtu: Option<u32>) -> Result<(), NetError> {
+    let name = name.to_owned();
+    converse(None, move |handle| async move {
+        sysctl::node()?;
+        sysctl::no_dad(&name)?;
+        Link::expect(&handle, "lo").await?.up(&handle).await?;
+        let link = Link::expect(&handle, &name).await?;
+        if let Some(mtu) = mtu {
+            let message = LinkUnspec::new_with_index(link.index).mtu(mtu).build();
+            let set = handle.link().set(message).execute().await;
+            set.during(|| format!("set the MTU of {name} to {mtu}"))?;
+        }
+        link.up(&handle).await?;
+        link.configure(&handle, &interface).await
+    })
+    .await
 }

@@ -76,6 +76,13 @@ pub(crate) fn node() -> Result<(), NetError> {
         .try_for_each(|setting| write(setting))
 }
 
+/// The same for an interface that was there before [`node`]: it has settings of its own.
+pub(crate) fn no_dad(interface: &str) -> Result<(), NetError> {
+    ["accept_dad=0", "dad_transmits=0"]
+        .iter()
+        .try_for_each(|setting| write(&format!("ipv6/conf/{interface}/{setting}")))
+}
+
 /// Writes `path=value`; a setting this kernel does not have (no IPv6, no br_netfilter) is left out.
 fn write(setting: &str) -> Result<(), NetError> {
     let Some((name, value)) = setting.split_once('=') else {

@@ -29,6 +29,20 @@ pub fn raise_descriptors() -> Result<u64, SysError> {
     Ok(before.maximum.unwrap_or(u64::MAX))
 }
 
+/// Sets both limits of this process, for itself and all that it starts: for who is the first process of a kernel, which
+/// allows very few.
+///
+/// # Errors
+/// Without the right to raise the hard limit, or above what the kernel allows (`fs.nr_open`).
+pub fn set_descriptors(limit: u64) -> Result<(), SysError> {
+    let both = Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
+    rustix::process::setrlimit(Resource::Nofile, both)
+        .during(|| format!("set the limit of descriptors to {limit}"))
+}
+
 /// Gives a child the limit that this process was started with, when it was raised since.
 ///
 /// # Errors

@@ -1,14 +1,15 @@
-//! A directory tree whose files are hard links to those of another one.
+//! A directory tree whose files are links to those of another one.
 //!
 //! Directories are made anew with mode, owner, times and extended attributes (`trusted.overlay.*` of an unpacked
-//! snapshot among them); all else is linked, except the files that will be written in place, which are copied. So is
-//! everything when the two are on different file systems.
+//! snapshot among them); all else is linked, except the files that will be written in place, which are copied. Hard links
+//! ([`clone`]) make two trees of equal rights; between different file systems everything is copied instead. Symbolic
+//! links ([`shadow`]) lead to a tree on another file system, which must stay where it is.
 //!
 //! # On failure
 //! The tree is made beside its target and renamed at the end: it appears whole or not at all. What an interrupted run
 //! left beside it is removed by the next one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,54 @@ use crate::{During, SysError};
 /// # Errors
 /// When there is no space. Between different file systems everything is copied.
 pub fn clone(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<(), SysError> {
+    make(source, target, |from, kind| {
+        if kind.is_file() && copy.iter().any(|suffix| from.ends_with(suffix)) {
+            Way::Copy
+        } else {
+            Way::HardLink
+        }
+    })
+}
+
+/// As [`clone`], but by symbolic links: nothing but the directories and the copies takes space, even on another file
+/// system than that of `source`, an absolute path. Directories whose path ends with one of `whole` are linked, too.
+///
+/// # Errors
+/// When there is no space.
+pub fn shadow(
+    source: &Path,
+    target: &Path,
+    copy: &[impl AsRef<Path>],
+    whole: &[impl AsRef<Path>],
+) -> Result<(), SysError> {
+    make(source, target, |from, kind| {
+        if kind.is_dir() {
+            match whole.iter().any(|suffix| from.ends_with(suffix)) {
+                true => Way::SymbolicLink,
+                false => Way::HardLink,
+            }
+        } else if copy.iter().any(|suffix| from.ends_with(suffix)) {
+            Way::Copy
+        } else {
+            Way::SymbolicLink
+        }
+    })
+}
+
+/// What becomes of an entry of the source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Copy,
+    SymbolicLink,
+    /// Of a directory: one of its own, with the same in it.
+    HardLink,
+}
+
+fn make(
+    source: &Path,
+    target: &Path,
+    way: impl Fn(&Path, FileType) -> Way,
+) -> Result<(), SysError> {
     if target.symlink_metadata().is_ok() {
         return Ok(());
     }
@@ -31,7 +80,7 @@ pub fn clone(source: &Path, target: &Path, copy: &[impl AsRef<Path>]) -> Result<
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).during(|| format!("make the directory {}", parent.display()))?;
     }
-    let result = clone_directory(source, &aside, copy).and_then(|()| {
+    let result = clone_directory(source, &aside, &way).and_then(|()| {
         fs::rename(&aside, target)
             .during(|| format!("rename {} to {}", aside.display(), target.display()))
     });
@@ -60,7 +109,7 @@ fn remove(path: &Path) -> Result<(), SysError> {
 fn clone_directory(
     source: &Path,
     target: &Path,
-    copy: &[impl AsRef<Path>],
+    way: &impl Fn(&Path, FileType) -> Way,
 ) -> Result<(), SysError> {
     let operation = || format!("clone the directory {}", source.display());
     fs::create_dir(target).during(operation)?;
@@ -68,12 +117,12 @@ fn clone_directory(
         let entry = entry.during(operation)?;
         let (from, to) = (entry.path(), target.join(entry.file_name()));
         let kind = entry.file_type().during(operation)?;
-        if kind.is_dir() {
-            clone_directory(&from, &to, copy)?;
-        } else if kind.is_file() && copy.iter().any(|suffix| from.ends_with(suffix)) {
-            copy_file(&from, &to)?;
-        } else {
-            link(&from, &to, kind.is_file())?;
+        match way(&from, kind) {
+            Way::SymbolicLink => std::os::unix::fs::symlink(&from, &to)
+                .during(|| format!("link {} to {}", to.display(), from.display()))?,
+            Way::Copy => copy_file(&from, &to)?,
+            Way::HardLink if kind.is_dir() => clone_directory(&from, &to, way)?,
+            Way::HardLink => link(&from, &to, kind.is_file())?,
         }
     }
     // Last, because filling it changed its times, and its mode may forbid writing.
@@ -228,6 +277,34 @@ mod tests {
         assert_eq!(
             fs::read_link(target.join("blobs/link")).unwrap(),
             Path::new("a")
+        );
+    }
+
+    #[test]
+    fn a_shadow_has_links_copies_and_directories_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = sample(dir.path());
+        fs::create_dir_all(source.join("snapshots/1/fs/etc")).unwrap();
+        let target = dir.path().join("target");
+        shadow(&source, &target, &["meta.db"], &["fs"]).unwrap();
+        let lead = |path: &str| fs::read_link(target.join(path)).unwrap();
+        assert_eq!(lead("blobs/a"), source.join("blobs/a"));
+        assert_eq!(lead("snapshots/1/fs"), source.join("snapshots/1/fs"));
+        for own in ["blobs", "snapshots/1", "db/meta.db"] {
+            assert!(!target.join(own).is_symlink(), "{own}");
+        }
+        // What is added or removed, or written where it was to be copied, is not the source's.
+        fs::write(target.join("db/meta.db"), "later").unwrap();
+        fs::remove_file(target.join("blobs/a")).unwrap();
+        fs::remove_dir_all(target.join("snapshots/1")).unwrap();
+        assert_eq!(
+            fs::read_to_string(source.join("db/meta.db")).unwrap(),
+            "state"
+        );
+        assert!(source.join("blobs/a").exists() && source.join("snapshots/1/fs/etc").exists());
+        assert_eq!(
+            target.join("blobs").metadata().unwrap().mode() & 0o7777,
+            0o2551
         );
     }
 

@@ -10,6 +10,7 @@
 //! | `vial-container` | what makes a container's namespaces and becomes its PID 1 |
 //! | `vial-agent` | PID 1 of a node's container |
 //! | `vial-link` | what carries connections into a virtual machine |
+//! | `vial-machine` | PID 1 of a node that is a virtual machine |
 //! | `vial-sshd` | the ssh server of a pod |
 //! | `vial-sftp` | what it starts for a file transfer |
 //! | `sudo` | what its user becomes root by |
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Role::Container => vial_node::container::launcher_main(),
         Role::Agent => vial_agent::main(),
         Role::Link => vial_link::main(),
+        Role::Machine => vial_guest::main(),
         Role::Sshd => vial_sshd::main(),
         Role::Sftp => vial_sshd::sftp_main(),
         Role::Sudo => vial_sshd::sudo_main(),
@@ -76,6 +78,7 @@ enum Role {
     Container,
     Agent,
     Link,
+    Machine,
     Sshd,
     Sftp,
     Sudo,
@@ -89,6 +92,7 @@ fn role(argv0: &OsStr) -> Role {
         Some("vial-container") => Role::Container,
         Some("vial-agent") => Role::Agent,
         Some("vial-link") => Role::Link,
+        Some("vial-machine") => Role::Machine,
         Some("vial-sshd") => Role::Sshd,
         Some("vial-sftp") => Role::Sftp,
         Some("sudo") => Role::Sudo,
@@ -159,6 +163,7 @@ mod tests {
             ("vial-container", Role::Container),
             ("/usr/bin/vial-agent", Role::Agent),
             ("/vial/bin/vial-link", Role::Link),
+            ("vial-machine", Role::Machine),
             ("/vial/bin/vial-sshd", Role::Sshd),
             ("vial-sftp", Role::Sftp),
             ("/usr/local/bin/sudo", Role::Sudo),
