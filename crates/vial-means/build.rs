@@ -1,20 +1,23 @@
-//! Builds the program of vial-sshd, for this crate to hold: compressed, and with the digest of what it was.
+//! Builds the small programs that this crate holds: compressed, and with the digests of what they were.
 //!
 //! It is a cargo of its own, because nothing else makes a program part of another one: a dependency on a program
 //! (`artifact = "bin"`) is not to be had with a stable cargo, and the vial binary itself is far too large to be copied into
-//! every pod. The inner build has its own profile (`pod`), the workspace's flags (.cargo/config.toml is found from the
+//! every pod, or to be the first thing a machine reads. The inner build has its own profile (`pod`), the workspace's flags (.cargo/config.toml is found from the
 //! workspace's directory), and nothing of what the outer one is about: no lints, no coverage, no other target.
 
 use std::env;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest as _, Sha256};
 
+/// The packages, each with one program of the same name.
+const PROGRAMS: [&str; 2] = ["vial-sshd", "vial-boot"];
 /// What of the outer cargo's variables is the person's own choice, and holds for both.
 const KEPT: [&str; 9] = [
     "CARGO_HOME",
@@ -51,18 +54,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = env::var("TARGET")?;
     let built = target_directory(&out);
     build(&workspace, &target, &built)?;
-    let program = built.join(&target).join("pod/vial-sshd");
-    watch(&workspace, &program)?;
-    let bytes = fs::read(&program)?;
-    let digest: String = Sha256::digest(&bytes)
+    println!("cargo::rerun-if-changed=build.rs");
+    for name in PROGRAMS {
+        let program = built.join(&target).join("pod").join(name);
+        watch(&workspace, &program)?;
+        hold(name, &fs::read(&program)?, &out)?;
+    }
+    Ok(())
+}
+
+/// Writes `NAME.gz`, and sets `NAME_DIGEST` for the crate.
+fn hold(name: &str, bytes: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
+    let digest: String = Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    println!("cargo::rustc-env=VIAL_SSHD_DIGEST={digest}");
-    let packed = fs::File::create(out.join("vial-sshd.gz"))?;
+    let variable = name.to_uppercase().replace('-', "_");
+    println!("cargo::rustc-env={variable}_DIGEST={digest}");
+    let packed = fs::File::create(out.join(name).with_extension("gz"))?;
     // No name and no time in it: the same program gives the same bytes.
     let mut packed = GzBuilder::new().write(packed, Compression::best());
-    std::io::copy(&mut bytes.as_slice(), &mut packed)?;
+    packed.write_all(bytes)?;
     packed.finish()?;
     Ok(())
 }
@@ -80,9 +92,11 @@ fn build(workspace: &Path, target: &str, built: &Path) -> Result<(), Box<dyn Err
     cargo
         .current_dir(workspace)
         .args(["build", "--locked", "--profile", "pod"])
-        .args(["--package", "vial-sshd", "--bin", "vial-sshd"])
         .args(["--target", target, "--target-dir"])
         .arg(built);
+    for name in PROGRAMS {
+        cargo.args(["--package", name, "--bin", name]);
+    }
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         let own = text.starts_with("CARGO") && !KEPT.iter().any(|kept| text.starts_with(kept));
@@ -93,12 +107,12 @@ fn build(workspace: &Path, target: &str, built: &Path) -> Result<(), Box<dyn Err
     let output = cargo.output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cannot build the program of vial-sshd ({cargo:?}):\n{said}").into());
+        return Err(format!("cannot build the small programs ({cargo:?}):\n{said}").into());
     }
     Ok(())
 }
 
-/// Has this run again when what the program is made of changes: every source file of the workspace, as the inner cargo
+/// Has this run again when what a program is made of changes: every source file of the workspace, as the inner cargo
 /// wrote them down, the manifests beside them, and what holds for all.
 fn watch(workspace: &Path, program: &Path) -> Result<(), Box<dyn Error>> {
     let written = fs::read_to_string(program.with_extension("d"))?;
@@ -121,7 +135,6 @@ fn watch(workspace: &Path, program: &Path) -> Result<(), Box<dyn Error>> {
     );
     watched.sort();
     watched.dedup();
-    println!("cargo::rerun-if-changed=build.rs");
     for path in watched {
         println!("cargo::rerun-if-changed={}", path.display());
     }

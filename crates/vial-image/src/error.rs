@@ -151,6 +151,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Virtual machines cannot be started from it.
+    #[error("cannot start a virtual machine from {what}: {reason}")]
+    NoMachine {
+        /// ``node image `vial/node:v1.36.3` ``, `kernel 6.12`, a file.
+        what: String,
+        /// What it lacks.
+        reason: String,
+    },
     /// The Debian part of a build failed.
     #[error("cannot make the debian root file system")]
     Debian(#[source] Box<DebianError>),
@@ -176,6 +184,7 @@ impl Error {
             Self::Mismatch { .. } => "the file was refused; try again, or use another --release-url, or `--source go`".into(),
             Self::Fetch { .. } => "check the network, or use `--source go` or `--k8s-bin DIR`".into(),
             Self::NoProgram { program, .. } if program == "go" => "install Go 1.26 or newer (https://go.dev/dl), or use `--source release`".into(),
+            Self::NoMachine { .. } => "`vial node-image build` without --no-vm puts a kernel and QEMU in".into(),
             Self::Debian(error) => return debian_hint(error),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "free some space there, or set VIAL_HOME to a directory on another disk".into(),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run it as root".into(),

@@ -33,6 +33,7 @@ mod image;
 mod layer;
 mod layout;
 pub mod load;
+pub mod machine;
 pub mod means;
 mod oci;
 mod options;

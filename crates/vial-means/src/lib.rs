@@ -1,9 +1,10 @@
-//! The means to make a pod one that can be reached by ssh: the program of vial-sshd as bytes of this one, so that one
-//! file is enough, and the ways to hand it over.
+//! Small programs as bytes of this one, so that one file is enough: the ssh server by which a pod can be reached, with the
+//! ways to hand it over, and the first program of a virtual machine.
 //!
 //! ```text
 //!  build.rs: cargo builds vial-sshd ──► program_gz ──► image (with a busybox): where a registry or a node can be filled
-//!                                                 └──► parts: a few ConfigMaps, where there is the API alone
+//!                       │                         └──► parts: a few ConfigMaps, where there is the API alone
+//!                       └ vial-boot ──► boot ──► the initramfs of machines
 //! ```
 //! A busybox, for images without a shell, is not part of it: whoever has a node image takes the one that is in there.
 //!
@@ -33,14 +34,30 @@ pub fn program_gz() -> &'static [u8] {
 /// The program of vial-sshd.
 #[must_use]
 pub fn program() -> Vec<u8> {
+    unpack(program_gz())
+}
+
+/// The program of vial-boot (static, for this architecture): `/init` of a machine's initramfs.
+#[must_use]
+pub fn boot() -> Vec<u8> {
+    unpack(include_bytes!(concat!(env!("OUT_DIR"), "/vial-boot.gz")))
+}
+
+/// SHA-256 of [`boot`], in hexadecimal digits.
+#[must_use]
+pub fn boot_digest() -> &'static str {
+    env!("VIAL_BOOT_DIGEST")
+}
+
+fn unpack(gz: &[u8]) -> Vec<u8> {
     let mut program = Vec::new();
-    flate2::read::GzDecoder::new(program_gz())
+    flate2::read::GzDecoder::new(gz)
         .read_to_end(&mut program)
         .expect("the build wrote a whole gzip stream");
     program
 }
 
-/// SHA-256 of the program, in hexadecimal digits.
+/// SHA-256 of the program of vial-sshd, in hexadecimal digits.
 #[must_use]
 pub fn digest() -> &'static str {
     env!("VIAL_SSHD_DIGEST")
@@ -68,14 +85,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_the_one_of_the_digest() {
-        let program = program();
-        let found: String = Sha256::digest(&program)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        assert_eq!(found, digest());
-        assert_eq!(&program[..4], b"\x7fELF");
+    fn the_programs_are_the_ones_of_the_digests() {
+        for (program, digest) in [(program(), digest()), (boot(), boot_digest())] {
+            let found: String = Sha256::digest(&program)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(found, digest);
+            assert_eq!(&program[..4], b"\x7fELF");
+        }
+        // It is unpacked by every machine before anything else.
+        assert!(boot().len() < 2_000_000, "{}", boot().len());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!   blobs/sha256/HEX             what can be pushed
 //!   unpacked/HEX/                layer of that digest as a directory; made once, never changed
 //!   unpacked/HEX.shape           mark of a complete directory
+//!   machine/                     what virtual machines start from; see [`machine`](crate::machine)
 //!   cache/layers/HEX.json        input digest → layer, so that unchanged layers are not made again
 //!   tmp/                         what is in the making; emptied by the next writer
 //!   .lock                        writers hold it (flock); readers need nothing

@@ -116,6 +116,7 @@ impl Writer {
                 disk::remove_tree(&aside)?;
             }
         }
+        swept.bytes += self.sweep_machines(|image| needed.contains(image))?;
         for path in children(&store.root().join("blobs/sha256"))? {
             if !needed.contains(&name(&path)) {
                 swept.blobs += 1;
