@@ -8,7 +8,7 @@
 //!                                                                                  │ mounts, cgroups        files.rs
 //!                                                                                  │ modules, sysctls       kernel.rs
 //!                                                                                  │ network                network.rs
-//!                                                                                  └ exec ─► vial-machine serve: the agent
+//!  vial-link ═════════ virtio-serial ═════════════════════════════════════════════ └ exec ─► vial-machine serve: the agent
 //! ```
 //! It executes itself once more because the agent and all that it starts have an environment, which a process cannot
 //! safely change once it runs. The agent is the one of every container, so whoever speaks to it need not know where.
@@ -35,6 +35,7 @@ use std::process::{Command, ExitCode};
 
 use rustix::system::{RebootCommand, reboot};
 use vial_agent::Ended;
+use vial_link::{PORT_NAME, VirtioPort};
 use vial_sys::{During as _, SysError, error_chain};
 
 pub use spec::{Clone, DataMount, Interface, MachineSpec, Route};
@@ -98,10 +99,9 @@ fn prepare() -> Result<Infallible, Error> {
 }
 
 fn serve() -> Result<Ended, Error> {
-    Ok(vial_agent::serve(
-        Path::new(AGENT_SOCKET),
-        std::future::ready(()),
-    )?)
+    let port = VirtioPort::named(PORT_NAME);
+    let line = vial_link::serve(port, AGENT_SOCKET);
+    Ok(vial_agent::serve(Path::new(AGENT_SOCKET), line)?)
 }
 
 fn say(text: &str) {
