@@ -41,7 +41,7 @@ pub struct BuildOptions {
     pub allow_expired: bool,
     /// `NAME:TAG`; `vial/node:VERSION` when `None`.
     pub tag: Option<String>,
-    /// Put QEMU and a guest kernel in.
+    /// Put QEMU and a guest kernel in, for nodes that are virtual machines.
     pub vm: bool,
     /// Ask the Debian archive again even when a package list is cached.
     pub refresh: bool,
@@ -59,7 +59,7 @@ impl Default for BuildOptions {
             keyring: None,
             allow_expired: false,
             tag: None,
-            vm: false,
+            vm: true,
             refresh: false,
         }
     }

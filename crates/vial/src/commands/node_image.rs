@@ -76,9 +76,9 @@ struct BuildArgs {
     /// Its name [default: vial/node:VERSION]
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<String>,
-    /// Put QEMU and a guest kernel in, for nodes that are virtual machines
+    /// Leave out QEMU and the guest kernel: no node can be a virtual machine then
     #[arg(long)]
-    vm: bool,
+    no_vm: bool,
     /// Ask the Debian archive for newer packages
     #[arg(long)]
     refresh: bool,
@@ -232,7 +232,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         keyring: args.keyring.clone(),
         allow_expired: args.allow_expired,
         tag: args.tag.clone(),
-        vm: args.vm,
+        vm: !args.no_vm,
         refresh: args.refresh,
     })
 }
