@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
         "vial-pki",
         "vial-means",
         "vial-link",
+        "vial-qemu",
     ],
     &["vial-sys", "vial-spec", "vial-archive"],
     &["vial-testing"],

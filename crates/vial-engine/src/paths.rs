@@ -81,6 +81,12 @@ impl Paths {
         self.home.join("cache/registry")
     }
 
+    /// Whether this host runs virtual machines by KVM, as was last seen.
+    #[must_use]
+    pub fn accelerator(&self) -> PathBuf {
+        self.home.join("cache/accelerator.json")
+    }
+
     /// One cluster's sockets and pids.
     #[must_use]
     pub fn run_dir(&self, name: &str) -> PathBuf {

@@ -23,8 +23,8 @@ pub(crate) struct DoctorArgs {
 
 struct Findings(Vec<Finding>);
 
-pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result {
-    let findings = Findings(doctor::examine(&context.paths, context.root));
+pub(crate) async fn run(context: &Context, args: &DoctorArgs) -> Result {
+    let findings = Findings(doctor::examine(&context.paths, context.root).await);
     output::print(&context.ui, args.output.output, &findings)?;
     let failed = findings
         .0
@@ -83,13 +83,13 @@ mod tests {
     use super::*;
     use crate::ui::ColorChoice;
 
-    #[test]
-    fn every_requirement_has_a_state_and_a_mend_where_one_is_needed() {
+    #[tokio::test]
+    async fn every_requirement_has_a_state_and_a_mend_where_one_is_needed() {
         let paths = vial_engine::paths::Paths {
             home: "/nonexistent/vial".into(),
             run: "/nonexistent".into(),
         };
-        let findings = Findings(doctor::examine(&paths, false));
+        let findings = Findings(doctor::examine(&paths, false).await);
         let text = findings.text(false, &Ui::new(false, ColorChoice::Never));
         for requirement in [
             "root",
@@ -99,7 +99,7 @@ mod tests {
             "cgroups",
             "memory",
             "disk space",
-            "/dev/kvm",
+            "virtual machines",
             "node image",
             "go",
             "registry cache",

@@ -47,7 +47,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Kubectl(args) => kubectl::run(context, args).await,
         Command::Registry(args) => registry::run(context, args).await,
         Command::Diagnose(args) => diagnose::run(context, args).await,
-        Command::Doctor(args) => doctor::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args).await,
         Command::Netcat(args) => netcat::run(context, args).await,
         Command::Pod(args) => pod::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,

@@ -125,7 +125,7 @@ pub(super) fn inotify() -> Vec<Finding> {
     .collect()
 }
 
-/// kubelet reads /dev/kmsg; /dev/net/tun is the way outside (pasta(1)); /dev/kvm is only for nodes that are virtual machines.
+/// kubelet reads /dev/kmsg; /dev/net/tun is the way outside (pasta(1)).
 pub(super) fn devices() -> Vec<Finding> {
     let kmsg = if Path::new("/dev/kmsg").exists() {
         Finding::ok("/dev/kmsg", "there")
@@ -136,17 +136,6 @@ pub(super) fn devices() -> Vec<Finding> {
             "mknod /dev/kmsg c 1 11",
         )
     };
-    let kvm = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    let kvm = match kvm {
-        Ok(_) => Finding::info("/dev/kvm", "can be opened"),
-        Err(_) => Finding::info(
-            "/dev/kvm",
-            "not usable: nodes that are virtual machines would be emulated; container nodes do not need it",
-        ),
-    };
     let tun = if Path::new("/dev/net/tun").exists() {
         Finding::ok("/dev/net/tun", "there")
     } else {
@@ -156,7 +145,7 @@ pub(super) fn devices() -> Vec<Finding> {
             "modprobe tun, or mkdir -p /dev/net && mknod /dev/net/tun c 10 200",
         )
     };
-    vec![kmsg, tun, kvm]
+    vec![kmsg, tun]
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What vial needs of a machine, found out without changing anything; each finding with its mend.
 //!
-//! Findings are made by trying where that is cheap and harmless (a bridge in a network namespace that is thrown away),
+//! Findings are made by trying where that is cheap and harmless (a bridge in a network namespace that is thrown away, a
+//! guest of a few bytes),
 //! otherwise by reading what the kernel says of itself.
 
+mod guests;
 mod kernel;
 mod machine;
 mod vial;
@@ -76,7 +78,7 @@ impl Finding {
 }
 
 /// Looks at everything.
-pub(crate) fn examine(paths: &Paths, root: bool) -> Vec<Finding> {
+pub(crate) async fn examine(paths: &Paths, root: bool) -> Vec<Finding> {
     let mut findings = vec![machine::root(root), kernel::version(), kernel::namespaces()];
     findings.push(kernel::overlayfs());
     findings.extend(kernel::cgroups());
@@ -85,6 +87,7 @@ pub(crate) fn examine(paths: &Paths, root: bool) -> Vec<Finding> {
     findings.push(machine::space(&paths.home));
     findings.extend(machine::inotify());
     findings.extend(machine::devices());
+    findings.push(guests::accelerator(paths, root).await);
     findings.extend(vial::node_image(&paths.home, root));
     findings.push(vial::registry_cache(paths, root));
     findings.push(vial::kubeconfig());

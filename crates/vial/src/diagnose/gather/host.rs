@@ -51,8 +51,9 @@ const FILES: &[&str] = &[
 /// Gathers `host/`.
 pub(in crate::diagnose) async fn gather(context: &Context, tray: &Tray) {
     let (paths, root, tray) = (context.paths.clone(), context.root, tray.clone());
+    let runtime = tokio::runtime::Handle::current();
     let looked = tokio::task::spawn_blocking(move || {
-        let findings: Result<_, Error> = Ok(doctor::examine(&paths, root));
+        let findings: Result<_, Error> = Ok(runtime.block_on(doctor::examine(&paths, root)));
         tray.json(
             "host/doctor.json",
             "what vial needs of the machine, as `vial doctor` says",
