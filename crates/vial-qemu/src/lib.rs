@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: the life of machines. An agent starts QEMU and ends it, as any other component.
 
+pub mod console;
 pub mod probe;
 pub mod program;
 pub mod qmp;

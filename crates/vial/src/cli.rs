@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Netcat(commands::netcat::NetcatArgs),
     /// Log in to a node with your own ssh
     Ssh(commands::ssh::SshArgs),
+    /// Sit at the serial console of a node that is a virtual machine
+    Console(commands::console::ConsoleArgs),
     /// Print a configuration with which ssh, scp, rsync and Ansible find nodes
     SshConfig(commands::ssh_config::SshConfigArgs),
     /// Copy files between nodes and this machine

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completion;
+pub(crate) mod console;
 pub(crate) mod cp;
 pub(crate) mod diagnose;
 pub(crate) mod doctor;
@@ -40,6 +41,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Logs(args) => logs::run(context, args).await,
         Command::Events(args) => events::run(context, args).await,
         Command::Exec(args) => exec::run(context, args).await,
+        Command::Console(args) => console::run(context, args).await,
         Command::Cp(args) => cp::run(context, args).await,
         Command::Ssh(args) => ssh::run(context, args).await,
         Command::SshConfig(args) => ssh_config::run(context, args).await,
