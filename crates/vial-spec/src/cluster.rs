@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cidr;
+use crate::machine::{Driver, Machine};
 use crate::port::PortForward;
 
 /// How many workers a cluster can have.
@@ -146,6 +147,9 @@ pub struct NodeConfig {
     pub labels: BTreeMap<String, String>,
     /// Taints of the Node object.
     pub taints: Vec<Taint>,
+    /// The virtual machine that it is; `None` for a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// Host directories or files bound into the node.
     pub mounts: Vec<HostMount>,
     /// Files laid over the node's root.
@@ -268,6 +272,15 @@ impl ClusterSpec {
 }
 
 impl NodeConfig {
+    /// How it is made.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        match self.machine {
+            Some(_) => Driver::Vm,
+            None => Driver::Container,
+        }
+    }
+
     /// The node's addresses on the management network, one per family of `family`, the primary first.
     ///
     /// `cp-N` is `10.89.0.(10+N)` and `fd89::(10+N)`, `w-N` is `.(100+N)`: the same in every cluster.

@@ -7,6 +7,7 @@ pub mod cidr;
 mod cluster;
 pub mod defaults;
 pub mod file;
+mod machine;
 pub mod names;
 pub mod port;
 pub mod size;
@@ -15,4 +16,5 @@ pub mod validate;
 
 pub use cluster::*;
 pub use file::{File, ParseError};
+pub use machine::{DiskCache, Driver, Machine};
 pub use validate::{Overrides, ValidationErrors};

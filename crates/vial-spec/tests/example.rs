@@ -64,7 +64,8 @@ fn the_example_is_a_cluster() {
         [
             ("cp-1", Role::ControlPlane),
             ("w-1", Role::Worker),
-            ("w-2", Role::Worker)
+            ("w-2", Role::Worker),
+            ("w-3", Role::Worker)
         ]
     );
     let zone = |node: &str| spec.node(node).unwrap().labels["example.com/zone"].clone();

@@ -23,8 +23,8 @@ fn an_unknown_field_is_named_with_its_place_and_what_was_meant() {
           count: 2
           lables:
             a: b
-    "}), @r#"vial.yaml:7:3: unknown field "lables"; did you mean "labels"? (possible are count, labels, taints, mounts, files, components)"#);
-    insta::assert_snapshot!(fields("worker: 2\n"), @r#"vial.yaml:3:1: unknown field "worker"; did you mean "workers"? (possible are apiVersion, kind, name, kubernetes, nodeImage, ipFamily, network, outbound, featureGates, components, controlPlane, workers, nodes, manifests, ports, etcd)"#);
+    "}), @r#"vial.yaml:7:3: unknown field "lables"; did you mean "labels"? (possible are count, labels, taints, driver, vm, mounts, files, components)"#);
+    insta::assert_snapshot!(fields("worker: 2\n"), @r#"vial.yaml:3:1: unknown field "worker"; did you mean "workers"? (possible are apiVersion, kind, name, kubernetes, nodeImage, ipFamily, network, outbound, featureGates, components, controlPlane, workers, vmWorkers, nodes, manifests, ports, etcd)"#);
     insta::assert_snapshot!(fields("network: {podCidr: 10.0.0.0/8}\n"), @r#"vial.yaml:3:11: unknown field "podCidr"; did you mean "podCIDR"? (possible are podCIDR, serviceCIDR, cni, dns)"#);
     insta::assert_snapshot!(fields("network: {mtu: 1500}\n"), @r#"vial.yaml:3:11: unknown field "mtu"; possible are podCIDR, serviceCIDR, cni, dns"#);
     insta::assert_snapshot!(fields("network: {podCIDR: 10.0.0.0/8,fd00::/16}\n"), @r#"vial.yaml:3:31: "fd00::/16" is no field; within braces, put CIDRs with commas between them in quotes"#);
@@ -51,9 +51,9 @@ fn the_head_is_needed() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_named_with_the_right_one() {
-    insta::assert_snapshot!(fields("workers: many\n"), @r#"vial.yaml:3:1: found the text "many", expected a number of workers or a mapping with count, labels, taints, mounts, files, components"#);
-    insta::assert_snapshot!(fields("workers: -1\n"), @"vial.yaml:3:1: found the number -1, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
-    insta::assert_snapshot!(fields("workers: [1]\n"), @"vial.yaml:3:1: found a list, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
+    insta::assert_snapshot!(fields("workers: many\n"), @r#"vial.yaml:3:1: found the text "many", expected a number of workers or a mapping with count, labels, taints, driver, vm, mounts, files, components"#);
+    insta::assert_snapshot!(fields("workers: -1\n"), @"vial.yaml:3:1: found the number -1, expected a number of workers or a mapping with count, labels, taints, driver, vm, mounts, files, components");
+    insta::assert_snapshot!(fields("workers: [1]\n"), @"vial.yaml:3:1: found a list, expected a number of workers or a mapping with count, labels, taints, driver, vm, mounts, files, components");
     insta::assert_snapshot!(fields("workers: {count: x}\n"), @"vial.yaml:3:18: expected a whole number that is not negative");
     insta::assert_snapshot!(fields("etcd: {fsync: maybe}\n"), @"vial.yaml:3:15: expected true or false");
     insta::assert_snapshot!(fields("nodes: [w-1]\n"), @r#"vial.yaml:3:8: expected a mapping, as in "field: value""#);
@@ -71,7 +71,7 @@ fn a_value_of_the_wrong_type_is_named_with_the_right_one() {
 #[test]
 fn broken_yaml_is_placed() {
     insta::assert_snapshot!(fields("workers: 2\nworkers: 3\n"), @r#"vial.yaml:4:1: the field "workers" is there twice"#);
-    insta::assert_snapshot!(fields("workers: [2\n"), @"vial.yaml:3:1: found a list, expected a number of workers or a mapping with count, labels, taints, mounts, files, components");
+    insta::assert_snapshot!(fields("workers: [2\n"), @"vial.yaml:3:1: found a list, expected a number of workers or a mapping with count, labels, taints, driver, vm, mounts, files, components");
     insta::assert_snapshot!(fields("network:\n\tcni: none\n"), @"vial.yaml:4:2: tabs disallowed within this context (block indentation)");
     insta::assert_snapshot!(fields("name: \"dev\n"), @"vial.yaml:4:1: invalid indentation in multiline quoted scalar");
     insta::assert_snapshot!(fields("name: dev\n---\nname: prod\n"), @"vial.yaml:5:1: there is more than one document, one file describes one cluster");

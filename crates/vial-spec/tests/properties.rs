@@ -4,9 +4,11 @@ use proptest::prelude::*;
 use serde_json::json;
 use vial_spec::file::{
     CidrList, ComponentEntry, DnsEntry, EtcdEntry, FileEntry, FullTaint, InlineManifest,
-    ManifestEntry, MountEntry, NetworkEntry, NodeEntry, Scalar, TaintEntry, WorkerGroup, Workers,
+    MachineEntry, ManifestEntry, MountEntry, NetworkEntry, NodeEntry, Scalar, TaintEntry,
+    WorkerGroup, Workers,
 };
-use vial_spec::{Cni, File, IpFamily, Overrides};
+use vial_spec::size::Size;
+use vial_spec::{Cni, DiskCache, Driver, File, IpFamily, Overrides};
 
 /// Text as nasty as YAML may hold it: quotes, colons, line breaks, words that look like other types.
 fn text() -> impl Strategy<Value = String> {
@@ -57,9 +59,28 @@ fn taint() -> impl Strategy<Value = TaintEntry> {
 }
 
 prop_compose! {
+    fn machine()(
+        cpus in prop::option::of(any::<u32>()),
+        (memory, disk) in (prop::option::of(any::<u64>()), prop::option::of(any::<u64>())),
+        disk_cache in prop::option::of(prop_oneof![Just(DiskCache::Safe), Just(DiskCache::Unsafe)]),
+        (kernel_args, modules, qemu_args) in (
+            prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3)),
+        sysctls in map(scalar()),
+    ) -> MachineEntry {
+        let (memory, disk) = (memory.map(Size::from_bytes), disk.map(Size::from_bytes));
+        MachineEntry { cpus, memory, disk, disk_cache, kernel_args, modules, sysctls, qemu_args }
+    }
+}
+
+fn driver() -> impl Strategy<Value = Driver> {
+    prop_oneof![Just(Driver::Container), Just(Driver::Vm)]
+}
+
+prop_compose! {
     fn node()(
         labels in map(scalar()),
         taints in prop::option::of(prop::collection::vec(taint(), 0..3)),
+        (driver, vm) in (prop::option::of(driver()), prop::option::of(machine())),
         mounts in prop::collection::vec((text(), text(), any::<bool>()), 0..3),
         files in prop::collection::vec(
             (text(), prop::option::of(text()), prop::option::of(text()), prop::option::of("0[0-7]{3}")), 0..3),
@@ -70,6 +91,8 @@ prop_compose! {
         NodeEntry {
             labels,
             taints,
+            driver,
+            vm,
             mounts: mounts.into_iter().map(mount).collect(),
             files: files.into_iter().map(file).collect(),
             components,
@@ -84,6 +107,8 @@ fn workers() -> impl Strategy<Value = Workers> {
             let NodeEntry {
                 labels,
                 taints,
+                driver,
+                vm,
                 mounts,
                 files,
                 components,
@@ -92,6 +117,8 @@ fn workers() -> impl Strategy<Value = Workers> {
                 count,
                 labels,
                 taints,
+                driver,
+                vm,
                 mounts,
                 files,
                 components,
@@ -137,7 +164,7 @@ prop_compose! {
         components in map(component()),
         control_plane in node(),
         workers in prop::option::of(workers()),
-        nodes in map(node()),
+        (nodes, vm_workers) in (map(node()), prop::option::of(any::<u64>())),
         manifests in prop::collection::vec(manifest(), 0..3),
         fsync in any::<bool>(),
     ) -> File {
@@ -145,6 +172,7 @@ prop_compose! {
         (file.name, file.kubernetes, file.node_image) = (name, kubernetes, node_image);
         (file.ip_family, file.network, file.feature_gates) = (ip_family, network, feature_gates);
         (file.components, file.control_plane, file.workers) = (components, control_plane, workers);
+        file.vm_workers = vm_workers;
         (file.nodes, file.manifests, file.etcd) = (nodes, manifests, EtcdEntry { fsync });
         file
     }

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use indoc::indoc;
 use vial_spec::validate::ReadFile;
-use vial_spec::{ClusterSpec, Cni, File, IpFamily, NodeConfig, Overrides, ValidationErrors};
+use vial_spec::{
+    ClusterSpec, Cni, DiskCache, File, IpFamily, Machine, NodeConfig, Overrides, ValidationErrors,
+};
 
 const HEAD: &str = "apiVersion: vial/v1\nkind: Cluster\n";
 
@@ -476,4 +478,69 @@ fn mounts_files_and_manifests() {
     vial.yaml:3:25: manifests[1].content: the manifest "inline 1" is empty
     vial.yaml:3:41: manifests[2].content: the manifest "inline 2" is not YAML: unclosed bracket '[' at line 1, column 4
     "#);
+}
+
+#[test]
+fn machines_come_after_containers_and_are_described_where_they_are_made() {
+    let drivers = |spec: &ClusterSpec| {
+        let nodes = spec.nodes.iter();
+        let nodes = nodes.map(|node| format!("{} {:?}", node.name, node.driver()));
+        nodes.collect::<Vec<_>>().join(", ")
+    };
+    let vm_workers = |workers, vm_workers| Overrides {
+        workers,
+        vm_workers,
+        ..Overrides::default()
+    };
+    let made = |overrides: &Overrides| drivers(&validate("", overrides).unwrap());
+    let alone = "cp-1 Container, w-1 Vm";
+    assert_eq!(made(&vm_workers(None, Some(1))), alone);
+    assert_eq!(drivers(&spec("vmWorkers: 1")), alone);
+    let both = "cp-1 Container, w-1 Container, w-2 Vm";
+    assert_eq!(made(&vm_workers(Some(1), Some(1))), both);
+    assert_eq!(drivers(&spec("workers: 1\nvmWorkers: 1")), both);
+    let usual = "cp-1 Container, w-1 Container, w-2 Container";
+    assert_eq!(made(&vm_workers(None, Some(0))), usual);
+
+    let spec = spec(indoc! {"
+        workers: {count: 1, vm: {memory: 1Gi, kernelArgs: [quiet], sysctls: {vm.swappiness: 10}}}
+        vmWorkers: 2
+        nodes:
+          w-3: {vm: {cpus: 4, kernelArgs: [nokaslr], sysctls: {vm.swappiness: 0}, diskCache: unsafe}}
+        controlPlane: {driver: vm}
+    "});
+    assert_eq!(drivers(&spec), "cp-1 Vm, w-1 Container, w-2 Vm, w-3 Vm");
+    let machine = |name: &str| node(&spec, name).machine.clone().unwrap();
+    assert_eq!(machine("cp-1"), Machine::default());
+    let two = Machine {
+        memory: "1Gi".parse().unwrap(),
+        kernel_args: vec!["quiet".into()],
+        sysctls: [("vm.swappiness".into(), "10".into())].into(),
+        ..Machine::default()
+    };
+    assert_eq!(machine("w-2"), two);
+    let three = Machine {
+        cpus: 4,
+        disk_cache: DiskCache::Unsafe,
+        kernel_args: vec!["quiet".into(), "nokaslr".into()],
+        sysctls: [("vm.swappiness".into(), "0".into())].into(),
+        ..two
+    };
+    assert_eq!(machine("w-3"), three);
+}
+
+#[test]
+fn machines_that_cannot_be() {
+    insta::assert_snapshot!(errors("workers: 15\nvmWorkers: 6"), @"vial.yaml:4:1: vmWorkers: 21 workers are too many, at most 20 are possible");
+    insta::assert_snapshot!(errors("workers: {count: 2, vm: {cpus: 2}}"), @"vial.yaml:3:21: workers.vm: there is no virtual machine that this could describe; `driver: vm` beside it makes one");
+    insta::assert_snapshot!(errors("vmWorkers: 1\nnodes: {cp-1: {vm: {}}}"), @"vial.yaml:4:16: nodes.cp-1.vm: there is no virtual machine that this could describe; `driver: vm` beside it makes one");
+    insta::assert_snapshot!(errors("workers:\n  driver: vm\n  vm: {cpus: 0, memory: 100Mi, disk: 1M, kernelArgs: ['a b'], modules: [../x], sysctls: {a..b: 1}}"), @r#"
+    vial.yaml:5:8: workers.vm.cpus: a machine has 1 to 64 processors
+    vial.yaml:5:17: workers.vm.memory: 100Mi is too little, a node needs 512Mi at least
+    vial.yaml:5:32: workers.vm.disk: 1M is too little, a node needs 1Gi at least
+    vial.yaml:5:55: workers.vm.kernelArgs[0]: "a b" is not one word
+    vial.yaml:5:73: workers.vm.modules[0]: "../x" is not the name of a module
+    vial.yaml:5:90: workers.vm.sysctls["a..b"]: "a..b" is not the name of a setting
+    "#);
+    insta::assert_snapshot!(errors("vmWorkers: 1\nnodes: {w-1: {mounts: [{hostPath: /a, nodePath: /b}]}}"), @"vial.yaml:4:15: nodes.w-1.mounts: w-1 is a virtual machine: nothing of the host can be bound into it; `files`, or `vial cp` later, bring files into any node");
 }

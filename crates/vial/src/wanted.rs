@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use vial_spec::port::PortForward;
 use vial_spec::validate::Problem;
-use vial_spec::{ClusterSpec, File, Overrides, ParseError, Role, ValidationErrors};
+use vial_spec::{ClusterSpec, Driver, File, Overrides, ParseError, Role, ValidationErrors};
 
 use crate::context::DEFAULT_CLUSTER;
 use crate::error::{Code, Error, Result};
@@ -87,6 +87,7 @@ pub(crate) fn from_flags(
     plain(&Overrides {
         name: overrides.name,
         workers: overrides.workers.or(made_with.workers),
+        vm_workers: overrides.vm_workers.or(made_with.vm_workers),
         node_image: overrides
             .node_image
             .or(made_with.node_image.filter(|_| !names_kubernetes)),
@@ -103,12 +104,13 @@ pub(crate) fn from_flags(
 fn with_ports(existing: &ClusterSpec, more: Vec<PortForward>) -> Result<ClusterSpec> {
     let mut spec = existing.clone();
     // Only the flags are new; the nodes they may name are those that are there.
-    let workers = flags_of(existing).workers;
+    let made_with = flags_of(existing);
     let name = Some(existing.name.clone());
     let ports = more_ports(existing.ports.clone(), more);
     let checked = Overrides {
         name,
-        workers,
+        workers: made_with.workers,
+        vm_workers: made_with.vm_workers,
         ports,
         ..Overrides::default()
     };
@@ -125,14 +127,14 @@ fn more_ports(mut ports: Vec<PortForward>, more: Vec<PortForward>) -> Vec<PortFo
 
 /// The flags that would make this cluster, if flags alone could.
 fn flags_of(spec: &ClusterSpec) -> Overrides {
-    let workers = spec
-        .nodes
-        .iter()
-        .filter(|node| node.role == Role::Worker)
-        .count();
+    let workers = |driver: Driver| {
+        let nodes = spec.nodes.iter().filter(|node| node.role == Role::Worker);
+        u32::try_from(nodes.filter(|node| node.driver() == driver).count()).ok()
+    };
     Overrides {
         name: Some(spec.name.clone()),
-        workers: u32::try_from(workers).ok(),
+        workers: workers(Driver::Container),
+        vm_workers: workers(Driver::Vm),
         kubernetes: None,
         node_image: Some(spec.node_image.clone()),
         ip_family: Some(spec.network.ip_family),

@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for Workers {
             type Value = Workers;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of workers or a mapping with count, labels, taints, mounts, files, components")
+                f.write_str("a number of workers or a mapping with count, labels, taints, driver, vm, mounts, files, components")
             }
 
             fn visit_u64<E: Error>(self, count: u64) -> Result<Workers, E> {

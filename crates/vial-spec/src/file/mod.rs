@@ -9,6 +9,7 @@
 
 mod either;
 mod locate;
+mod machine;
 mod parse;
 mod schema;
 
@@ -18,10 +19,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Cni, IpFamily, Outbound};
+use crate::{Cni, Driver, IpFamily, Outbound};
 
 pub use either::{CidrList, ManifestEntry, Scalar, TaintEntry, Workers};
 pub(crate) use locate::Places;
+pub use machine::MachineEntry;
 pub use parse::ParseError;
 pub(crate) use parse::Source;
 pub use schema::schema;
@@ -67,6 +69,11 @@ pub struct File {
     /// How many workers there are (2 unless given, at most 20), or that and what they have in common.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
+    /// How many workers more are virtual machines; named on from the others. Where neither says how many containers there
+    /// are, these are all workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 20))]
+    pub vm_workers: Option<u64>,
     /// Single nodes by name (`cp-1`, `w-1`, `w-2`, …), over what `controlPlane` and `workers` say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nodes: BTreeMap<String, NodeEntry>,
@@ -164,7 +171,13 @@ pub struct NodeEntry {
     /// `node-role.kubernetes.io/control-plane:NoSchedule` for a control plane that has workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taints: Option<Vec<TaintEntry>>,
-    /// Directories and files of the host bound into the node.
+    /// How it is made: `container` (unless given) on the host's kernel, `vm` as a virtual machine with its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    /// The virtual machine, for `driver: vm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<MachineEntry>,
+    /// Directories and files of the host bound into the node, which is a container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountEntry>,
     /// Files laid over the node's root.
@@ -189,7 +202,13 @@ pub struct WorkerGroup {
     /// Taints of the Node objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taints: Option<Vec<TaintEntry>>,
-    /// Directories and files of the host bound into each worker.
+    /// How they are made: `container` (unless given) on the host's kernel, `vm` as virtual machines with their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    /// The virtual machines, for `driver: vm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<MachineEntry>,
+    /// Directories and files of the host bound into each worker that is a container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountEntry>,
     /// Files laid over each worker's root.
@@ -208,6 +227,8 @@ impl WorkerGroup {
             count: _,
             labels,
             taints,
+            driver,
+            vm,
             mounts,
             files,
             components,
@@ -215,6 +236,8 @@ impl WorkerGroup {
         NodeEntry {
             labels,
             taints,
+            driver,
+            vm,
             mounts,
             files,
             components,

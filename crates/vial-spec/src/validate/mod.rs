@@ -4,6 +4,7 @@
 //! checked elsewhere: whether the node image exists and holds a supported Kubernetes, whether host paths exist.
 
 mod components;
+mod machine;
 mod manifests;
 mod network;
 mod nodes;
@@ -35,6 +36,8 @@ pub struct Overrides {
     pub name: Option<String>,
     /// `--workers`
     pub workers: Option<u32>,
+    /// `--vm-workers`
+    pub vm_workers: Option<u32>,
     /// `--kubernetes`
     pub kubernetes: Option<String>,
     /// `--node-image`
@@ -124,7 +127,8 @@ fn name(file: &File, overrides: &Overrides, problems: &mut Problems) -> String {
     name.to_owned()
 }
 
-fn workers(file: &File, overrides: &Overrides, problems: &mut Problems) -> u32 {
+/// How many there are: two containers, unless something else is said of containers or of machines.
+fn workers(file: &File, overrides: &Overrides, problems: &mut Problems) -> nodes::Workers {
     let root = FieldPath::root();
     let written = match &file.workers {
         Some(Workers::Count(count)) => Some((root.key("workers"), *count)),
@@ -133,17 +137,32 @@ fn workers(file: &File, overrides: &Overrides, problems: &mut Problems) -> u32 {
             .map(|count| (root.key("workers").key("count"), count)),
         None => None,
     };
-    let flag = overrides
-        .workers
-        .map(|count| (FieldPath::argument("--workers"), u64::from(count)));
-    let (path, count) = flag
-        .or(written)
-        .unwrap_or((root, u64::from(defaults::WORKERS)));
+    let flag = |name: &str, count: Option<u32>| {
+        count.map(|count| (FieldPath::argument(name), u64::from(count)))
+    };
+    let machines = file.vm_workers.map(|count| (root.key("vmWorkers"), count));
+    let machines = flag("--vm-workers", overrides.vm_workers).or(machines);
+    let usual = match machines {
+        Some((_, 1..)) => 0,
+        _ => u64::from(defaults::WORKERS),
+    };
+    let group = flag("--workers", overrides.workers).or(written);
+    let (path, group) = group.unwrap_or((root.clone(), usual));
+    let (path, machines) = match machines {
+        Some((path, count @ 1..)) => (path, count),
+        _ => (path, 0),
+    };
+    let count = group.saturating_add(machines);
     if count > u64::from(MAX_WORKERS) {
         problems.add(
             &path,
             format!("{count} workers are too many, at most {MAX_WORKERS} are possible"),
         );
     }
-    u32::try_from(count).map_or(MAX_WORKERS, |count| count.min(MAX_WORKERS))
+    let within = |count: u64, most: u32| u32::try_from(count).map_or(most, |count| count.min(most));
+    let group = within(group, MAX_WORKERS);
+    nodes::Workers {
+        group,
+        machines: within(machines, MAX_WORKERS - group),
+    }
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::components::{self, Scope};
-use super::{FieldPath, Problems, ReadFile, syntax};
-use crate::file::{FileEntry, MountEntry, NodeEntry, TaintEntry};
+use super::{FieldPath, Problems, ReadFile, machine, syntax};
+use crate::file::{FileEntry, MachineEntry, MountEntry, NodeEntry, TaintEntry};
 use crate::names;
 use crate::{
-    CONTROL_PLANE_LABEL, ComponentConfig, HostMount, MAX_WORKERS, NodeConfig, OverlayFile, Role,
-    Taint,
+    CONTROL_PLANE_LABEL, ComponentConfig, Driver, HostMount, MAX_WORKERS, NodeConfig, OverlayFile,
+    Role, Taint,
 };
 
 /// Labels that a kubelet reports of its own machine and puts right again (pkg/kubelet/kubelet_node_status.go).
@@ -31,20 +31,32 @@ pub(super) struct Groups {
 struct Layer {
     labels: BTreeMap<String, String>,
     taints: Option<Vec<Taint>>,
+    driver: Option<Driver>,
+    vm: Option<MachineEntry>,
     mounts: Vec<HostMount>,
     files: Vec<OverlayFile>,
     components: BTreeMap<String, ComponentConfig>,
 }
 
+/// Workers by how they are made; machines come after containers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Workers {
+    /// As their group says.
+    pub(super) group: u32,
+    /// Virtual machines, whatever their group says.
+    pub(super) machines: u32,
+}
+
 pub(super) fn resolve(
     groups: Groups,
-    workers: u32,
+    workers: Workers,
     read: ReadFile<'_>,
     problems: &mut Problems,
 ) -> Vec<NodeConfig> {
     let root = FieldPath::root();
     let mut identities = vec![(Role::ControlPlane, 1)];
-    identities.extend((1..=workers).map(|ordinal| (Role::Worker, ordinal)));
+    let count = workers.group + workers.machines;
+    identities.extend((1..=count).map(|ordinal| (Role::Worker, ordinal)));
     let known: Vec<String> = identities
         .iter()
         .map(|(role, ordinal)| name(*role, *ordinal))
@@ -78,21 +90,59 @@ pub(super) fn resolve(
         single.insert(name, layer(&path, entry, role, read, problems));
     }
 
+    // Whose virtual machine is described, and where.
+    let mut described: Vec<(FieldPath, Vec<String>)> = Vec::new();
+    let of_role = |prefix: &str| -> Vec<String> {
+        let names = known.iter().filter(|name| name.starts_with(prefix));
+        names.cloned().collect()
+    };
+    for (key, group, prefix) in [
+        ("controlPlane", &control_plane, "cp-"),
+        ("workers", &worker, "w-"),
+    ] {
+        if group.vm.is_some() {
+            described.push((root.key(key), of_role(prefix)));
+        }
+    }
+    for (name, layer) in &single {
+        if layer.vm.is_some() {
+            described.push((root.key("nodes").key(name), vec![name.clone()]));
+        }
+    }
+
     let node = |(role, ordinal)| {
         let name = name(role, ordinal);
         let mut layer = match role {
             Role::ControlPlane => control_plane.clone(),
             Role::Worker => worker.clone(),
         };
-        if let Some(above) = single.remove(&name) {
+        if role == Role::Worker && ordinal > workers.group {
+            layer.driver = Some(Driver::Vm);
+        }
+        let above = single.remove(&name);
+        let own_mounts = above.as_ref().is_some_and(|above| !above.mounts.is_empty());
+        if let Some(above) = above {
             layer.overlay(above);
+        }
+        let machine = machine::resolve(layer.driver.unwrap_or_default(), layer.vm);
+        if machine.is_some() {
+            // Those of the group are for its containers.
+            layer.mounts.clear();
+            if own_mounts {
+                let path = root.key("nodes").key(&name).key("mounts");
+                let message = format!(
+                    "{name} is a virtual machine: nothing of the host can be bound into it"
+                );
+                let hint = "`files`, or `vial cp` later, bring files into any node".to_owned();
+                problems.add_hint(&path, message, Some(hint));
+            }
         }
         let mut labels = layer.labels;
         if role == Role::ControlPlane {
             labels.entry(CONTROL_PLANE_LABEL.to_owned()).or_default();
         }
         let usual = || {
-            if role == Role::ControlPlane && workers > 0 {
+            if role == Role::ControlPlane && count > 0 {
                 vec![control_plane_taint()]
             } else {
                 vec![]
@@ -104,12 +154,22 @@ pub(super) fn resolve(
             ordinal,
             labels,
             taints: layer.taints.unwrap_or_else(usual),
+            machine,
             mounts: layer.mounts,
             files: layer.files,
             components: layer.components,
         }
     };
-    identities.into_iter().map(node).collect()
+    let nodes: Vec<NodeConfig> = identities.into_iter().map(node).collect();
+    for (path, names) in described {
+        let is_machine = |node: &NodeConfig| node.machine.is_some() && names.contains(&node.name);
+        if !nodes.iter().any(is_machine) {
+            let message = "there is no virtual machine that this could describe";
+            let hint = "`driver: vm` beside it makes one".to_owned();
+            problems.add_hint(&path.key("vm"), message, Some(hint));
+        }
+    }
+    nodes
 }
 
 fn name(role: Role, ordinal: u32) -> String {
@@ -175,6 +235,9 @@ fn layer(
         Role::ControlPlane => Scope::ControlPlane,
         Role::Worker => Scope::Worker,
     };
+    if let Some(vm) = &entry.vm {
+        machine::check(&path.key("vm"), vm, problems);
+    }
     let mut labels = BTreeMap::new();
     for (key, value) in entry.labels {
         let path = path.key("labels").key(&key);
@@ -192,6 +255,8 @@ fn layer(
         taints: entry
             .taints
             .map(|entries| taints(&path.key("taints"), &entries, problems)),
+        driver: entry.driver,
+        vm: entry.vm,
         mounts: mounts(&path.key("mounts"), entry.mounts, problems),
         files: files(&path.key("files"), entry.files, read, problems),
         components: components::resolve(&path.key("components"), entry.components, scope, problems),
@@ -319,6 +384,12 @@ impl Layer {
         self.labels.extend(above.labels);
         if above.taints.is_some() {
             self.taints = above.taints;
+        }
+        self.driver = above.driver.or(self.driver);
+        match (&mut self.vm, above.vm) {
+            (Some(below), Some(above)) => machine::overlay(below, above),
+            (below, Some(above)) => *below = Some(above),
+            (_, None) => {}
         }
         self.mounts.retain(|mount| {
             above

@@ -47,6 +47,9 @@ pub(crate) struct UpArgs {
     /// How many workers, at most 20 [default: 2]
     #[arg(long, value_name = "N")]
     workers: Option<u32>,
+    /// How many workers more as virtual machines; without --workers these are all [default: 0]
+    #[arg(long, value_name = "N")]
+    vm_workers: Option<u32>,
     /// The version of Kubernetes: stands for the node image vial/node:VERSION [default: v1.36.3]
     #[arg(long, value_name = "VERSION", conflicts_with = "node_image")]
     kubernetes: Option<String>,
@@ -188,6 +191,7 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
     let overrides = Overrides {
         name: args.name.clone(),
         workers: args.workers,
+        vm_workers: args.vm_workers,
         kubernetes: args.kubernetes.as_deref().map(whole_version),
         node_image: args.node_image.clone(),
         ip_family: args.ip_family.map(|family| match family {
