@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "agent",
         "containerd/content",
         "containerd/cri",
+        "containerd/diff",
         "containerd/images",
         "containerd/leases",
         "containerd/snapshots",

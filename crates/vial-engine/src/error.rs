@@ -43,6 +43,20 @@ pub enum Error {
         #[source]
         source: vial_pki::Error,
     },
+    /// A virtual machine did not come up.
+    #[error("the virtual machine of {node} did not come up; it said last:\n{said}")]
+    Machine {
+        /// Of which node.
+        node: String,
+        /// The last lines of QEMU, or of the guest's console.
+        said: String,
+        /// What was waited for.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A node image, or what is made of one.
+    #[error(transparent)]
+    Image(#[from] vial_image::Error),
     /// The first process of the sandbox or an agent refused.
     #[error("{operation}: {}", status.message())]
     Rpc {

@@ -17,6 +17,8 @@ mod container;
 mod disks;
 mod down;
 mod limits;
+mod machine;
+mod machines;
 mod program;
 mod registry;
 mod remove;
@@ -30,6 +32,7 @@ pub use disks::disks;
 pub(crate) use disks::on_host;
 pub use down::down;
 pub use limits::raise as raise_limits;
+pub use machines::machines;
 pub use program::installed as program;
 pub use registry::{Garbage, collect_garbage};
 use vial_image::NodeImage;
@@ -38,9 +41,12 @@ use vial_spec::ClusterSpec;
 
 use crate::paths::Paths;
 use crate::pki::ClusterPki;
-use crate::plan::{ADMIN, Change, Facts, ImageFacts, Plan, changes, plan};
+use crate::plan::{ADMIN, Change, Facts, ImageFacts, MachineFacts, Plan, changes, plan};
 use crate::record::{Journal, OpenPort, Record};
 use crate::{Error, Result};
+
+/// Software emulation: a thread for each processor, half a gigabyte for what was translated.
+const ACCELERATOR: &str = "tcg,thread=multi,tb-size=512";
 
 /// A cluster that is about to be brought up: everything decided and announced on disk.
 pub struct Prepared {
@@ -120,6 +126,11 @@ pub fn prepare(
         image: image_facts(paths, image),
         api_port: record.api_port,
         registry_port: record.registry_port,
+        machine: MachineFacts {
+            command_line: vial_image::machine::COMMAND_LINE.into(),
+            accelerator: ACCELERATOR.into(),
+            containerd_root: format!("/{}", NodeImage::CONTAINERD_ROOT),
+        },
     };
     let new = plan(spec, &facts);
     // An `up` that was cut off before its network or disks existed may still be changed in every way.

@@ -13,6 +13,7 @@ mod change;
 mod component;
 mod containers;
 mod files;
+mod machine;
 mod manifests;
 mod network;
 mod registry;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 pub use change::{Change, changes};
 pub use containers::{ContainerPlan, NodePlan};
 pub use files::{ADMIN, Ca, Content, FilePlan, LeafPlan};
+pub use machine::OWN as MACHINE_FILES;
 pub use network::gateways;
 pub use registry::{
     MIRROR_PORT, REGISTRY, REGISTRY_COLLECT, REGISTRY_DATA, REGISTRY_NAME, registry_addresses,
@@ -49,6 +51,19 @@ pub struct Facts {
     pub api_port: u16,
     /// The loopback port of the registry on the host.
     pub registry_port: u16,
+    /// For nodes that are virtual machines.
+    pub machine: MachineFacts,
+}
+
+/// What is known of the virtual machines that can be made here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MachineFacts {
+    /// The kernel's command line, without a console.
+    pub command_line: String,
+    /// QEMU's accelerator, with its options: `kvm`, or `tcg,thread=multi,tb-size=512`.
+    pub accelerator: String,
+    /// The baked containerd root, as a path of the node image: `/usr/lib/vial/containerd`.
+    pub containerd_root: String,
 }
 
 /// Everything that shall be there.

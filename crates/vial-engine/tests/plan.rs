@@ -1,6 +1,6 @@
 //! The planner: whole plans compared with what was reviewed, and what a change of the file changes.
 
-use vial_engine::plan::{Change, Facts, ImageFacts, Plan, changes, plan};
+use vial_engine::plan::{Change, Facts, ImageFacts, MachineFacts, Plan, changes, plan};
 use vial_spec::{Overrides, file::File};
 
 fn planned(yaml: &str) -> Plan {
@@ -27,6 +27,11 @@ fn planned(yaml: &str) -> Plan {
             image,
             api_port: 40_000,
             registry_port: 40_001,
+            machine: MachineFacts {
+                command_line: "quiet panic=-1".into(),
+                accelerator: "tcg,thread=multi,tb-size=512".into(),
+                containerd_root: "/usr/lib/vial/containerd".into(),
+            },
         },
     )
 }
@@ -34,6 +39,24 @@ fn planned(yaml: &str) -> Plan {
 #[test]
 fn one_control_plane_and_one_worker() {
     insta::assert_debug_snapshot!(planned("workers: 1\n"));
+}
+
+#[test]
+fn a_worker_that_is_a_machine() {
+    let plan = planned(
+        "vmWorkers: 1\nnodes: {w-1: {vm: {cpus: 4, memory: 1Gi, modules: [ip_vs], kernelArgs: [nokaslr], qemuArgs: [-snapshot]}}}\n",
+    );
+    let worker = plan.node("w-1").expect("planned");
+    let [machine, guest] = worker.containers.as_slice() else {
+        panic!("two containers");
+    };
+    assert_eq!(guest.spec.name, "w-1.node");
+    insta::assert_debug_snapshot!((machine, &guest.guest));
+    // What runs in the guest is what runs in a container.
+    let container = planned("workers: 1\n");
+    let container = &container.node("w-1").expect("planned").containers[0];
+    assert_eq!(guest.components, container.components);
+    assert_eq!(guest.files, container.files);
 }
 
 #[test]

@@ -10,8 +10,6 @@ use crate::digest::Digest;
 use crate::disk;
 use crate::error::{Error, Result};
 
-/// Where the containerd root lies in a node image.
-pub(crate) const CONTAINERD_ROOT: &str = "usr/lib/vial/containerd";
 /// Where the list of what is in a node image lies in it.
 pub(crate) const SBOM: &str = "usr/share/vial/sbom.spdx.json";
 
@@ -206,9 +204,12 @@ impl NodeImage {
     /// copied: [`CONTAINERD_DATABASES`](Self::CONTAINERD_DATABASES). When no layer has one (an image without
     /// container images), the path does not exist.
     pub fn containerd_root(&self) -> PathBuf {
-        self.in_layers(CONTAINERD_ROOT)
-            .unwrap_or_else(|| PathBuf::from("/nonexistent").join(CONTAINERD_ROOT))
+        self.in_layers(Self::CONTAINERD_ROOT)
+            .unwrap_or_else(|| PathBuf::from("/nonexistent").join(Self::CONTAINERD_ROOT))
     }
+
+    /// Where the baked containerd root is in the image, below its root.
+    pub const CONTAINERD_ROOT: &'static str = "usr/lib/vial/containerd";
 
     /// Files below [`containerd_root`](Self::containerd_root) that a clone must copy, not link.
     pub const CONTAINERD_DATABASES: [&'static str; 2] = [

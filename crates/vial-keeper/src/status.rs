@@ -13,7 +13,7 @@ use vial_engine::record::{Journal, Record};
 use vial_rpc::ListComponentsRequest;
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::component_status::State;
-use vial_spec::{NodeConfig, Role};
+use vial_spec::{Driver, NodeConfig, Role};
 
 use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase, RegistryStatus};
 use crate::keeper::{Keeper, View};
@@ -76,7 +76,10 @@ fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
     NodeStatus {
         name: node.name.clone(),
         role: role.into(),
-        driver: "container".into(),
+        driver: match node.driver() {
+            Driver::Container => "container".into(),
+            Driver::Vm => "vm".into(),
+        },
         ready: None,
         addresses: node
             .addresses(record.spec.network.ip_family)

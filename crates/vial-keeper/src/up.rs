@@ -249,7 +249,8 @@ async fn make(
             "make the nodes' disks",
             execute::disks(paths, &prepared),
         );
-        let (sandbox, ()) = tokio::try_join!(sandbox, disks)?;
+        let machines = execute::machines(paths, &prepared, &report);
+        let (sandbox, (), ()) = tokio::try_join!(sandbox, disks, machines)?;
         Ok::<_, vial_engine::Error>((sandbox, prepared))
     });
     Ok(task.await??)

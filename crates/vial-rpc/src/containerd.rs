@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use services::content::v1::content_client::ContentClient;
+use services::diff::v1::diff_client::DiffClient;
 use services::images::v1::images_client::ImagesClient;
 use services::leases::v1::leases_client::LeasesClient;
 use services::snapshots::v1::snapshots_client::SnapshotsClient;
@@ -27,6 +28,13 @@ pub mod services {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("containerd.services.content.v1");
+        }
+    }
+    /// Unpacking.
+    pub mod diff {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("containerd.services.diff.v1");
         }
     }
     /// Names of manifests.
@@ -102,6 +110,11 @@ impl Containerd {
     /// Blobs.
     pub fn content(&self) -> ContentClient<Service> {
         ContentClient::with_interceptor(self.channel.clone(), self.scope.clone())
+    }
+
+    /// Unpacking.
+    pub fn diff(&self) -> DiffClient<Service> {
+        DiffClient::with_interceptor(self.channel.clone(), self.scope.clone())
     }
 
     /// Names of manifests.

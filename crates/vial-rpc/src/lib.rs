@@ -14,7 +14,7 @@ pub mod exec;
 pub mod pipe;
 
 pub use bytes::Bytes;
-pub use channel::{ConnectError, connect};
+pub use channel::{ConnectError, connect, connect_by};
 pub use exec::{exec_collect, exec_interactive};
 pub use tonic::Code;
 pub use tonic::Status;

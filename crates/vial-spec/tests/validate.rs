@@ -507,11 +507,12 @@ fn machines_come_after_containers_and_are_described_where_they_are_made() {
         vmWorkers: 2
         nodes:
           w-3: {vm: {cpus: 4, kernelArgs: [nokaslr], sysctls: {vm.swappiness: 0}, diskCache: unsafe}}
-        controlPlane: {driver: vm}
     "});
-    assert_eq!(drivers(&spec), "cp-1 Vm, w-1 Container, w-2 Vm, w-3 Vm");
+    assert_eq!(
+        drivers(&spec),
+        "cp-1 Container, w-1 Container, w-2 Vm, w-3 Vm"
+    );
     let machine = |name: &str| node(&spec, name).machine.clone().unwrap();
-    assert_eq!(machine("cp-1"), Machine::default());
     let two = Machine {
         memory: "1Gi".parse().unwrap(),
         kernel_args: vec!["quiet".into()],
@@ -542,5 +543,6 @@ fn machines_that_cannot_be() {
     vial.yaml:5:73: workers.vm.modules[0]: "../x" is not the name of a module
     vial.yaml:5:90: workers.vm.sysctls["a..b"]: "a..b" is not the name of a setting
     "#);
+    insta::assert_snapshot!(errors("controlPlane: {driver: vm}"), @"vial.yaml:3:16: controlPlane.driver: cp-1 cannot be a virtual machine yet: control planes are containers");
     insta::assert_snapshot!(errors("vmWorkers: 1\nnodes: {w-1: {mounts: [{hostPath: /a, nodePath: /b}]}}"), @"vial.yaml:4:15: nodes.w-1.mounts: w-1 is a virtual machine: nothing of the host can be bound into it; `files`, or `vial cp` later, bring files into any node");
 }

@@ -1,7 +1,8 @@
 //! From an empty sandbox (or a half-made, or a living one) to nodes that are Ready.
 //!
 //! ```text
-//! network ─┬─ cp-1.control-plane: etcd → apiserver ─┬─ serves: Node objects (registered) → vial's objects ─┬─ joined
+//! network ─┬─ NODE.machine: QEMU → the guest's agent, where a node is a machine
+//!          ├─ cp-1.control-plane: etcd → apiserver ─┬─ serves: Node objects (registered) → vial's objects ─┬─ joined
 //!          │                                        └─ ready: controller manager, scheduler ──────────────┘
 //!          ├─ NODE.node: containerd, sshd → loaded images → (registered) kubelet, kube-proxy → Ready
 //!          ├─ …                                             (joined) the person's manifests, DNS
@@ -20,7 +21,7 @@ use vial_sandbox::Sandbox;
 use vial_spec::Cni;
 
 use super::container::Container;
-use super::{Prepared, remove};
+use super::{Prepared, machine, remove};
 use crate::images;
 use crate::kube_api;
 use crate::paths::Paths;
@@ -105,7 +106,14 @@ pub async fn bring_up(
 
 impl Work<'_> {
     async fn node(&self, node: &NodePlan) -> Result<()> {
-        let branches = node.containers.iter().map(|container| async move {
+        let (machine, containers): (Vec<_>, Vec<_>) = node
+            .containers
+            .iter()
+            .partition(|container| container.spec.name.ends_with(".machine"));
+        for container in machine {
+            self.machine(node, container).await?;
+        }
+        let branches = containers.into_iter().map(|container| async move {
             if container.spec.name.ends_with(".control-plane") {
                 self.control_plane(node, container).await
             } else {
@@ -113,6 +121,21 @@ impl Work<'_> {
             }
         });
         try_join_all(branches).await.map(|_| ())
+    }
+
+    /// Starts a virtual machine, and waits until its guest's agent answers.
+    async fn machine(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
+        let name = Some(node.config.name.as_str());
+        let text = "start the virtual machine";
+        step(self.report, name, "machine", text, async {
+            machine::start(self.sandbox, &self.prepared.pki, plan, self.report)
+                .await
+                .map_err(|error| {
+                    let (paths, cluster) = (self.paths, &self.prepared.record.name);
+                    machine::failed(paths, cluster, &node.config.name, error)
+                })
+        })
+        .await
     }
 
     async fn control_plane(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {

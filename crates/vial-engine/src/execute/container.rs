@@ -5,7 +5,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::init_client::InitClient;
-use vial_rpc::{Channel, ComponentSpec, File, WaitReadyRequest, WriteFilesRequest};
+use vial_rpc::{
+    Channel, ComponentSpec, File, StopContainerRequest, WaitReadyRequest, WriteFilesRequest,
+};
 use vial_sandbox::Sandbox;
 
 use crate::pki::ClusterPki;
@@ -13,7 +15,7 @@ use crate::plan::{ComponentPlan, ContainerPlan, Stage};
 use crate::{Error, Result};
 
 /// How long a component may take to become ready, on a machine that is busy with other clusters.
-const READY: Duration = Duration::from_secs(180);
+pub(super) const READY: Duration = Duration::from_secs(180);
 
 /// A running container and the line to its agent.
 pub(super) struct Container<'a> {
@@ -23,17 +25,20 @@ pub(super) struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Makes the container (or finds it running) and writes its files.
+    /// Makes the container (or finds it running) and writes its files. The guest of a machine runs already: its container
+    /// came first.
     pub(super) async fn start(
         sandbox: &dyn Sandbox,
         pki: &ClusterPki,
         plan: &'a ContainerPlan,
     ) -> Result<Self> {
         let name = &plan.spec.name;
-        let mut init = InitClient::new(sandbox.init().await?);
-        init.start_container(plan.spec.clone())
-            .await
-            .map_err(Error::rpc(format!("cannot start container {name}")))?;
+        if plan.guest.is_none() {
+            let mut init = InitClient::new(sandbox.init().await?);
+            init.start_container(plan.spec.clone())
+                .await
+                .map_err(Error::rpc(format!("cannot start container {name}")))?;
+        }
         let mut agent = AgentClient::new(sandbox.agent(name).await?);
         let files = render(pki, plan)?;
         agent
@@ -68,8 +73,13 @@ impl<'a> Container<'a> {
 
     /// Waits until a component is ready.
     pub(super) async fn ready(&self, component: &str) -> Result<()> {
+        self.ready_within(component, READY).await
+    }
+
+    /// The same, with a patience of one's own.
+    pub(super) async fn ready_within(&self, component: &str, patience: Duration) -> Result<()> {
         let what = format!("{component} on {} is not ready", self.plan.spec.node);
-        let timeout_ms = u64::try_from(READY.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let request = WaitReadyRequest {
             name: component.to_owned(),
             timeout_ms,
@@ -80,6 +90,16 @@ impl<'a> Container<'a> {
             .await
             .map_err(Error::rpc(what))?;
         Ok(())
+    }
+
+    /// Ends the container, and all that is in it, at once.
+    pub(super) async fn stop(sandbox: &dyn Sandbox, plan: &ContainerPlan) -> Result<()> {
+        let name = plan.spec.name.clone();
+        let what = format!("cannot stop container {name}");
+        let mut init = InitClient::new(sandbox.init().await?);
+        let request = StopContainerRequest { name, grace_ms: 0 };
+        let stopped = init.stop_container(request).await;
+        stopped.map_err(Error::rpc(what)).map(drop)
     }
 
     /// The component's spec with the digest of what it reads.

@@ -23,7 +23,9 @@ pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
     private_dir(&nodes).map_err(Error::file("make", &nodes))?;
     let on_host = |dir: &str| on_host(paths, &prepared.record.name, dir);
     let mut clones = Vec::new();
-    for container in prepared.plan.containers() {
+    // The guests of machines have a disk of their own.
+    let containers = prepared.plan.containers();
+    for container in containers.filter(|one| one.guest.is_none()) {
         let cloned: Vec<_> = container
             .spec
             .clones

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use vial_image::Digest;
-use vial_image::load::{Blob, ImageName, ImageStore, LoadedImage};
+use vial_image::load::{Blob, ImageLayer, ImageName, ImageStore, LoadedImage};
 use vial_rpc::containerd::services::content::v1::{WriteAction, WriteContentRequest};
+use vial_rpc::containerd::services::diff::v1::ApplyRequest;
 use vial_rpc::containerd::services::images::v1::{
     CreateImageRequest, DeleteImageRequest, Image, ListImagesRequest, UpdateImageRequest,
 };
@@ -29,6 +34,9 @@ const SNAPSHOTTER: &str = "overlayfs";
 const LEASE: &str = "vial-load";
 /// After which containerd drops the lease of a delivery that was cut off.
 const LEASE_HOURS: i64 = 1;
+/// How much of a blob is sent at once, in bytes, and how many of these may be on their way.
+const PIECE: usize = 1 << 20;
+const PIECES: usize = 4;
 /// How often a blob that the garbage collector took from under us is put there again.
 const TRIES: usize = 3;
 /// How long the kubelet's view of the images may take to follow.
@@ -45,8 +53,8 @@ pub(super) const LOADED: (&str, &str) = ("dev.vial.source", "loaded");
 pub(super) struct Node {
     name: String,
     containerd: Containerd,
-    /// Its root on the host.
-    root: PathBuf,
+    /// Its root on the host; `None` in the guest of a virtual machine, whose disk is its own.
+    root: Option<PathBuf>,
 }
 
 impl Node {
@@ -56,15 +64,15 @@ impl Node {
             .containers
             .iter()
             .find(|one| one.spec.mounts.iter().any(|mount| mount.target == ROOT));
-        let mounts = container.iter().flat_map(|one| &one.spec.mounts);
-        let root = mounts
-            .filter(|mount| mount.target == ROOT)
-            .map(|mount| on_host(cluster.paths, cluster.name, &mount.source))
-            .next();
-        let (Some(container), Some(root)) = (container, root) else {
+        let Some(container) = container else {
             let what = format!("cannot reach the images of {name}");
             return Err(Error::rpc(what)(Status::not_found("it has no containerd")));
         };
+        let mounts = container.spec.mounts.iter();
+        let root = mounts
+            .filter(|mount| mount.target == ROOT && container.guest.is_none())
+            .map(|mount| on_host(cluster.paths, cluster.name, &mount.source))
+            .next();
         let channel = cluster.sandbox.socket(&container.spec.name, SOCKET).await?;
         let containerd = Containerd::new(channel);
         Ok(Self {
@@ -160,9 +168,7 @@ impl Node {
                 &format!("content.l.{number}"),
                 layer.blob.digest.as_str(),
             )]);
-            let unpacked = store.layer_path(&layer.chain_id);
-            self.snapshot(&unpacked, &parent, layer.chain_id.as_str())
-                .await?;
+            self.snapshot(store, layer, &parent).await?;
             parent = layer.chain_id.to_string();
         }
         let snapshot = (!parent.is_empty())
@@ -181,7 +187,10 @@ impl Node {
         blob: &Blob,
         labels: BTreeMap<String, String>,
     ) -> Result<()> {
-        let (source, root) = (store.blob_path(&blob.digest), self.root.clone());
+        let source = store.blob_path(&blob.digest);
+        let Some(root) = self.root.clone() else {
+            return self.send(&source, blob, labels).await;
+        };
         let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
         let request = WriteContentRequest {
             action: WriteAction::Commit.into(),
@@ -218,8 +227,71 @@ impl Node {
         Ok(())
     }
 
-    /// Makes a snapshot of an unpacked layer.
-    async fn snapshot(&self, unpacked: &Path, parent: &str, chain: &str) -> Result<()> {
+    /// Sends a blob whose file cannot be put there.
+    async fn send(
+        &self,
+        source: &Path,
+        blob: &Blob,
+        labels: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
+        let first = WriteContentRequest {
+            action: WriteAction::Write.into(),
+            r#ref: format!("{LEASE}-{}", blob.digest.hex()),
+            total: size,
+            expected: blob.digest.to_string(),
+            ..WriteContentRequest::default()
+        };
+        let file = File::open(source).await;
+        let mut file = file.map_err(Error::file("open", source))?;
+        let (sender, requests) = mpsc::channel(PIECES);
+        let what = format!("cannot add blob {}", blob.digest);
+        let sending = async move {
+            let mut offset = 0;
+            loop {
+                let mut data = vec![0; PIECE];
+                let length = file.read(&mut data).await?;
+                data.truncate(length);
+                let at_end = length == 0;
+                let request = WriteContentRequest {
+                    action: match at_end {
+                        true => WriteAction::Commit.into(),
+                        false => WriteAction::Write.into(),
+                    },
+                    offset,
+                    labels: if at_end {
+                        labels.clone()
+                    } else {
+                        BTreeMap::new()
+                    },
+                    data,
+                    ..first.clone()
+                };
+                // Nobody listens any more: the answer says why.
+                if sender.send(request).await.is_err() || at_end {
+                    return Ok(());
+                }
+                offset += i64::try_from(length).unwrap_or_default();
+            }
+        };
+        let receiving = async {
+            let mut content = self.containerd.leased(LEASE).content();
+            let answers = content.write(ReceiverStream::new(requests)).await;
+            let mut answers = answers?.into_inner();
+            while answers.message().await?.is_some() {}
+            Ok::<(), Status>(())
+        };
+        let (sent, received): (std::io::Result<()>, _) = tokio::join!(sending, receiving);
+        match received {
+            Err(status) if status.code() == Code::AlreadyExists => Ok(()),
+            Err(status) => Err(self.failed(&what)(status)),
+            Ok(()) => sent.map_err(Error::file("read", source)),
+        }
+    }
+
+    /// Makes a snapshot of a layer.
+    async fn snapshot(&self, store: &ImageStore, layer: &ImageLayer, parent: &str) -> Result<()> {
+        let chain = layer.chain_id.as_str();
         let mut snapshots = self.containerd.leased(LEASE).snapshots();
         let stat = StatSnapshotRequest {
             snapshotter: SNAPSHOTTER.into(),
@@ -250,12 +322,15 @@ impl Node {
         };
         let mounts = prepared.map_err(self.failed(&what))?.into_inner().mounts;
         let filled = async {
+            let Some(root) = &self.root else {
+                return self.unpack(&layer.blob, mounts).await;
+            };
             let directory = upper(&mounts).and_then(|inside| inside.strip_prefix(ROOT).ok());
             let Some(directory) = directory else {
                 let status = Status::internal(format!("unexpected mounts {mounts:?}"));
                 return Err(self.failed(&what)(status));
             };
-            let (unpacked, target) = (unpacked.to_path_buf(), self.root.join(directory));
+            let (unpacked, target) = (store.layer_path(&layer.chain_id), root.join(directory));
             blocking(move || links::layer(&unpacked, &target)).await
         };
         if let Err(error) = filled.await {
@@ -278,16 +353,22 @@ impl Node {
         }
     }
 
+    /// Has containerd unpack a blob that it has.
+    async fn unpack(&self, blob: &Blob, mounts: Vec<types::Mount>) -> Result<()> {
+        let request = ApplyRequest {
+            diff: Some(descriptor(blob)),
+            mounts,
+        };
+        let applied = self.containerd.leased(LEASE).diff().apply(request).await;
+        let what = format!("cannot unpack layer {}", blob.digest);
+        applied.map_err(self.failed(&what)).map(drop)
+    }
+
     /// Gives what was prepared its names, and waits until the kubelet sees them.
     pub(super) async fn publish(&self, images: &[&LoadedImage]) -> Result<()> {
         let before = self.images().await?;
         for image in images {
-            let target = types::Descriptor {
-                media_type: image.manifest.media_type.clone(),
-                digest: image.manifest.digest.to_string(),
-                size: i64::try_from(image.manifest.size).unwrap_or(i64::MAX),
-                annotations: BTreeMap::new(),
-            };
+            let target = descriptor(&image.manifest);
             // The second name is how the kubelet asks for an image by its id.
             for name in [image.name.as_str(), image.config.digest.as_str()] {
                 self.name(name, target.clone()).await?;
@@ -438,6 +519,15 @@ impl Node {
 
     fn failed(&self, what: &str) -> impl FnOnce(Status) -> Error + use<> {
         Error::rpc(format!("{what} on {}", self.name))
+    }
+}
+
+fn descriptor(blob: &Blob) -> types::Descriptor {
+    types::Descriptor {
+        media_type: blob.media_type.clone(),
+        digest: blob.digest.to_string(),
+        size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+        annotations: BTreeMap::new(),
     }
 }
 

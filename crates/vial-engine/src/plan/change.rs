@@ -113,6 +113,10 @@ fn refuse_unchangeable(old: &Plan, new: &Plan) -> Result<()> {
     }
     for node in &new.nodes {
         let name = &node.config.name;
+        let before = old.node(name).map(|before| &before.config);
+        if before.is_some_and(|before| before.machine != node.config.machine) {
+            return refuse(format!("how node {name} is made (driver, vm)"));
+        }
         if old
             .node(name)
             .is_some_and(|before| before.config.mounts != node.config.mounts)

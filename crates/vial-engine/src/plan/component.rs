@@ -13,6 +13,7 @@ mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
 mod local_path;
+pub(super) mod qemu;
 mod sshd;
 
 use std::collections::BTreeMap;

@@ -1,16 +1,18 @@
-//! The process containers of a node: `NODE.node` everywhere, `NODE.control-plane` beside it on a control-plane node.
+//! The process containers of a node: `NODE.node` everywhere, `NODE.control-plane` beside it on a control-plane node,
+//! `NODE.machine` around it where it is a virtual machine.
 //!
 //! The control plane has a container of its own because it can then be frozen: CRIU refuses the nested namespaces of
 //! pods, which live in the other one.
 
 use std::collections::BTreeMap;
 
+use vial_guest::MachineSpec;
 use vial_rpc::{CgroupLimits, Clone as TreeClone, ContainerSpec, Mount, mount::Kind};
 use vial_sandbox::inside;
 use vial_spec::{NodeConfig, Role};
 
 use super::files::{FilePlan, LeafPlan};
-use super::{ComponentPlan, Context, component, files};
+use super::{ComponentPlan, Context, component, files, machine};
 use crate::paths::agent_socket_below;
 
 /// One node and everything on it.
@@ -31,10 +33,13 @@ pub struct ContainerPlan {
     pub files: Vec<FilePlan>,
     /// What its agent supervises.
     pub components: Vec<ComponentPlan>,
+    /// When it is the guest of a virtual machine: what its first process is told. The first process of the sandbox knows
+    /// nothing of it then.
+    pub guest: Option<MachineSpec>,
 }
 
 /// Where a command finds programs in every container.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The control plane's share of busy CPUs beside each node's 100: nodes wait for it, not it for them.
 const CONTROL_PLANE_WEIGHT: u64 = 800;
@@ -49,7 +54,11 @@ pub(super) fn node(
     if config.role == Role::ControlPlane {
         containers.push(control_plane_container(context, config, leaves));
     }
-    containers.push(node_container(context, config, leaves));
+    let node = node_container(context, config, leaves);
+    match &config.machine {
+        Some(wanted) => containers.extend(machine::containers(context, config, wanted, node)),
+        None => containers.push(node),
+    }
     NodePlan {
         config: config.clone(),
         containers,
@@ -185,5 +194,6 @@ pub(super) fn base(
         },
         files: files::identity(context, host),
         components: Vec::new(),
+        guest: None,
     }
 }

@@ -157,6 +157,13 @@ pub(super) fn cluster_leaves() -> [(String, LeafPlan); 1] {
     )]
 }
 
+/// Like the one of a machine: 128 bits that no other node of this machine has, the same at every start.
+pub(super) fn machine_id(context: &Context<'_>, host: &str) -> String {
+    let digest = Sha256::digest(format!("{}/{host}", context.spec.name));
+    let bytes = digest.iter().take(16);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The files every container has: who it is and where names are looked up.
 pub(super) fn identity(context: &Context<'_>, host: &str) -> Vec<FilePlan> {
     let family = context.spec.network.ip_family;
@@ -173,12 +180,7 @@ pub(super) fn identity(context: &Context<'_>, host: &str) -> Vec<FilePlan> {
         .first()
         .map(ToString::to_string)
         .unwrap_or_default();
-    // Like the one of a machine: 128 bits that no other node of this machine has, the same at every start.
-    let machine_id: String = Sha256::digest(format!("{}/{host}", context.spec.name))
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let machine_id = machine_id(context, host);
     vec![
         public("/etc/machine-id", Content::Text(format!("{machine_id}\n"))),
         public("/etc/hosts", Content::Text(hosts)),

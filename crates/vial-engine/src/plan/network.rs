@@ -11,6 +11,7 @@
 
 use std::net::IpAddr;
 
+use super::machine::MACHINE_USER;
 use super::registry;
 use ipnet::IpNet;
 use vial_rpc::{NetworkSpec, NodeLink, Route};
@@ -71,7 +72,7 @@ fn refused(spec: &ClusterSpec) -> Vec<String> {
     pods.chain(others.map(ToOwned::to_owned)).collect()
 }
 
-fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
+pub(super) fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
     let family = spec.network.ip_family;
     let mut routes = default_routes(family);
     routes.extend(pod_routes(spec, Some(&node.name)));
@@ -80,7 +81,10 @@ fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
         addresses: node.addresses(family).into_iter().map(on_link).collect(),
         routes,
         mac: String::new(),
-        machine_user: 0,
+        machine_user: match node.machine {
+            Some(_) => MACHINE_USER,
+            None => 0,
+        },
     }
 }
 

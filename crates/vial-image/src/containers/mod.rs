@@ -20,7 +20,7 @@ use crate::components::{Built, Programs};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
-use crate::image::{CONTAINERD_ROOT, ComponentRecord};
+use crate::image::{ComponentRecord, NodeImage};
 use crate::layer::{Compressed, EPOCH, LayerTar, TarWriter};
 use crate::layout::{IMAGE_NAME, Layout};
 use crate::oci;
@@ -95,8 +95,8 @@ impl Containers<'_> {
         self.image_root(&scratch.path().join("layout"), &root)?;
         let list = oci::to_bytes(&made);
         let (blob, _) = writer.layer(&inputs, title, |tar| {
-            tar.parents(format!("{CONTAINERD_ROOT}/x"))?;
-            tar.tree(CONTAINERD_ROOT, &root)?;
+            tar.parents(format!("{}/x", NodeImage::CONTAINERD_ROOT))?;
+            tar.tree(NodeImage::CONTAINERD_ROOT, &root)?;
             tar.directory("usr/share")?;
             tar.directory("usr/share/vial")?;
             tar.file(

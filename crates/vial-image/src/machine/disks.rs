@@ -11,7 +11,7 @@ use super::make_directory;
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::{Error, IoContext as _, Result};
-use crate::image::{CONTAINERD_ROOT, NodeImage};
+use crate::image::NodeImage;
 use crate::store::{Store, Writer};
 
 /// How long a program's disk is kept that nobody asks for.
@@ -34,7 +34,7 @@ pub(super) fn root(writer: &Writer, image: &NodeImage, path: &Path) -> Result<()
     let mut chroot = place.chroot.show(&place.mount, "image");
     let containerd = image.containerd_root();
     if containerd.is_dir() {
-        chroot = chroot.show(containerd, format!("image/{CONTAINERD_ROOT}"));
+        chroot = chroot.show(containerd, format!("image/{}", NodeImage::CONTAINERD_ROOT));
     }
     let left_out = format!("--exclude-regex={LEFT_OUT}");
     let mut arguments = REPRODUCIBLE.to_vec();

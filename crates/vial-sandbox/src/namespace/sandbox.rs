@@ -7,11 +7,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use vial_link::Target;
 use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
 use vial_rpc::container_status::State;
@@ -83,6 +85,28 @@ impl NamespaceSandbox {
     }
 }
 
+/// Where the link into the guest of a virtual machine is dialled, for the container `NODE.node` that is the guest.
+fn guest_socket(run_dir: &Path, container: &str) -> Option<PathBuf> {
+    let node = container.strip_suffix(".node")?;
+    Some(run_dir.join(format!("agents/{node}.machine/dial.sock")))
+}
+
+/// gRPC to what listens at a unix socket of a guest.
+async fn in_guest(link: PathBuf, path: &str) -> io::Result<Channel> {
+    let target = Target::Unix(path.into());
+    let socket = link.clone();
+    let dial = move || {
+        let (socket, target) = (socket.clone(), target.clone());
+        async move {
+            vial_link::dial(&socket, &target)
+                .await
+                .map_err(io::Error::other)
+        }
+    };
+    let connected = vial_rpc::connect_by(&link, dial).await;
+    connected.map_err(io::Error::other)
+}
+
 impl Sandbox for NamespaceSandbox {
     fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>> {
         self.connect(
@@ -116,7 +140,11 @@ impl Sandbox for NamespaceSandbox {
                 .iter()
                 .find(|one| one.name == container && one.state() == State::Running);
             let Some(found) = found else {
-                return Err(failed(io::Error::other("the container does not run")));
+                let link = guest_socket(&self.spec.run_dir, container);
+                return match link.filter(|link| link.exists()) {
+                    Some(link) => in_guest(link, path).await.map_err(failed),
+                    None => Err(failed(io::Error::other("the container does not run"))),
+                };
             };
             // Two times through the roots of processes: the sandbox's, whose /proc has its own pids, and the container's.
             let path = format!(

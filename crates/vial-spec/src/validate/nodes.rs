@@ -161,6 +161,17 @@ pub(super) fn resolve(
         }
     };
     let nodes: Vec<NodeConfig> = identities.into_iter().map(node).collect();
+    // One agent of a guest cannot yet be that of two containers.
+    if let Some(node) = nodes
+        .iter()
+        .find(|node| node.role == Role::ControlPlane && node.machine.is_some())
+    {
+        let message = format!(
+            "{} cannot be a virtual machine yet: control planes are containers",
+            node.name
+        );
+        problems.add(&root.key("controlPlane").key("driver"), message);
+    }
     for (path, names) in described {
         let is_machine = |node: &NodeConfig| node.machine.is_some() && names.contains(&node.name);
         if !nodes.iter().any(is_machine) {

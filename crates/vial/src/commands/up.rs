@@ -33,6 +33,7 @@ use crate::{image, interrupt, ssh, wanted, when};
 Examples:
   vial up                                one control plane, two workers
   vial up dev --workers 5 --ip-family ipv4
+  vial up --vm-workers 2                 two workers that are virtual machines
   vial up dev -f vial.yaml               as the file says; again after changing it
   vial up --kubernetes 1.35              another version
   vial up -p 8080:svc/default/web:80     127.0.0.1:8080 leads to a Service, also to one that comes later

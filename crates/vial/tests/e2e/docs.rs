@@ -38,6 +38,11 @@ fn ssh_and_files() {
 }
 
 #[test]
+fn nodes_that_are_virtual_machines() {
+    run("vm-nodes.md");
+}
+
+#[test]
 fn what_happened() {
     run("events.md");
 }

@@ -23,6 +23,7 @@ mod lab;
 mod load_balancer;
 mod logins;
 mod logs;
+mod machines;
 mod means;
 mod mirror;
 mod no_space;

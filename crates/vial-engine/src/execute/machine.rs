@@ -1,0 +1,88 @@
+//! A virtual machine is started; why it did not come up is what QEMU and the guest's console said last.
+
+use std::path::Path;
+use std::time::Duration;
+
+use vial_rpc::Code;
+use vial_sandbox::Sandbox;
+
+use super::container::{Container, READY};
+use crate::paths::Paths;
+use crate::pki::ClusterPki;
+use crate::plan::{ContainerPlan, Stage};
+use crate::progress::{Progress, Reporter};
+use crate::{Error, Result};
+
+/// How long a guest may be silent before it is started anew. Under software emulation one of some thirty starts on a busy
+/// machine ended in a processor that waited for a timer for ever ("timer wakeup didn't happen", seen with QEMU 10.0.13).
+const SILENT: Duration = Duration::from_secs(60);
+/// How often; the last time it has as long as everything else.
+const TRIES: usize = 3;
+/// How many lines of each log are told.
+const LINES: usize = 10;
+
+/// Starts the container around a machine, and waits until its guest's agent answers.
+pub(super) async fn start(
+    sandbox: &dyn Sandbox,
+    pki: &ClusterPki,
+    plan: &ContainerPlan,
+    report: &Reporter,
+) -> Result<()> {
+    for _ in 1..TRIES {
+        match attempt(sandbox, pki, plan, SILENT).await {
+            Err(Error::Rpc { status, .. }) if status.code() == Code::DeadlineExceeded => {
+                let node = &plan.spec.node;
+                let seconds = SILENT.as_secs();
+                let text = format!(
+                    "the virtual machine of {node} was silent for {seconds} s, it is started anew"
+                );
+                report(Progress::note(text));
+                Container::stop(sandbox, plan).await?;
+            }
+            done => return done,
+        }
+    }
+    attempt(sandbox, pki, plan, READY).await
+}
+
+async fn attempt(
+    sandbox: &dyn Sandbox,
+    pki: &ClusterPki,
+    plan: &ContainerPlan,
+    patience: Duration,
+) -> Result<()> {
+    let container = Container::start(sandbox, pki, plan).await?;
+    container.apply(Stage::Boot).await?;
+    container.ready_within("link", patience).await
+}
+
+/// The error, below what QEMU itself said last, or when it said nothing the console.
+pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> Error {
+    let disk = paths.cluster_dir(cluster).join("nodes").join(node);
+    let run = paths.run_dir(cluster).join("agents");
+    let console = run.join(format!("{node}.machine/console.log"));
+    let logs = [disk.join("machine-log/vial/qemu.log"), console];
+    let said = logs
+        .iter()
+        .map(|log| tail(log))
+        .find(|text| !text.is_empty());
+    match said {
+        None => error,
+        Some(said) => Error::Machine {
+            node: node.to_owned(),
+            said,
+            source: Box::new(error),
+        },
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}

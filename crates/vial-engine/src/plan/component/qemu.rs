@@ -1,0 +1,146 @@
+//! QEMU, around the virtual machine of a node: which hardware the guest sees.
+//!
+//! ```text
+//!  kernel, initrd ──► PVH entry, no firmware's search for a disk
+//!  root, vial (read-only, all machines' own) ─┐
+//!  data (the node's own)                      ├─ virtio-blk, found by their serials
+//!  tap0 ── virtio-net: eth0                   │
+//!  link.sock ── virtio-serial: vial.link      │
+//!  console.sock, console.log ── virtio-console: hvc0
+//!  qmp.sock ── the monitor
+//! ```
+//! The memory is a shared mapping of an anonymous file, so that it can be frozen and shared between forks.
+
+use vial_rpc::ComponentSpec;
+use vial_spec::{DiskCache, Machine, NodeConfig};
+
+use super::super::machine::{self, MACHINE_USER, OWN, RUN};
+use super::super::{ComponentPlan, Context, MachineFacts, Stage};
+
+/// The component's name.
+pub(in crate::plan) const NAME: &str = "qemu";
+
+pub(in crate::plan) fn component(
+    context: &Context<'_>,
+    node: &NodeConfig,
+    wanted: &Machine,
+) -> ComponentPlan {
+    ComponentPlan {
+        spec: ComponentSpec {
+            name: NAME.into(),
+            argv: argv(node, wanted, &context.facts.machine),
+            env: machine::environment(),
+            log_file: format!("/var/log/vial/{NAME}.log"),
+            // A guest that ends is a node that ends: whoever watches containers brings it back.
+            vital: true,
+            ..ComponentSpec::default()
+        },
+        reads: Vec::new(),
+        stage: Stage::Boot,
+    }
+}
+
+fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String> {
+    let mut argv = Argv(vec!["qemu-system-x86_64".into()]);
+    argv.flag("-nodefaults")
+        .flag("-no-user-config")
+        .flag("-no-reboot");
+    argv.set("-display", "none");
+    argv.set("-name", format!("guest={}", node.name));
+    // Opened as root, used as nobody.
+    argv.set("-run-with", format!("user={MACHINE_USER}:{MACHINE_USER}"));
+
+    argv.set(
+        "-machine",
+        "q35,memory-backend=ram,usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off",
+    );
+    argv.set("-bios", "qboot.rom");
+    argv.set("-accel", &facts.accelerator);
+    argv.set("-cpu", "max");
+    argv.set("-smp", wanted.cpus);
+    let memory = wanted.memory.bytes();
+    argv.set("-m", format!("size={}k", memory >> 10));
+    argv.set(
+        "-object",
+        format!("memory-backend-memfd,id=ram,size={memory},share=on"),
+    );
+    argv.set("-device", "virtio-balloon-pci,free-page-reporting=on");
+    argv.set("-device", "virtio-rng-pci");
+
+    argv.set("-kernel", format!("{OWN}/kernel"));
+    argv.set("-initrd", format!("{OWN}/initrd"));
+    argv.set("-append", command_line(facts, wanted));
+
+    for (name, file) in [("root", "root"), ("vial", "program")] {
+        argv.disk(name, format!("{OWN}/{file}"), "read-only=on");
+    }
+    let cache = match wanted.disk_cache {
+        DiskCache::Safe => "discard=unmap",
+        DiskCache::Unsafe => "discard=unmap,cache.no-flush=on",
+    };
+    argv.disk("data", format!("{OWN}/data"), cache);
+
+    argv.set("-netdev", "tap,id=eth0,ifname=tap0,script=no,downscript=no");
+    let mac = machine::mac(node);
+    argv.set("-device", format!("virtio-net-pci,netdev=eth0,mac={mac}"));
+
+    argv.set("-device", "virtio-serial-pci");
+    argv.socket("link", "");
+    argv.set("-device", "virtserialport,chardev=link,name=vial.link");
+    argv.socket(
+        "console",
+        &format!(",logfile={RUN}/console.log,logappend=on"),
+    );
+    argv.set("-device", "virtconsole,chardev=console");
+    argv.socket("qmp", "");
+    argv.set("-mon", "chardev=qmp,mode=control");
+    argv.0.extend(wanted.qemu_args.iter().cloned());
+    argv.0
+}
+
+/// What the kernel is told; of two words that say different things the last one counts.
+fn command_line(facts: &MachineFacts, wanted: &Machine) -> String {
+    let own = [facts.command_line.as_str(), "console=hvc0"];
+    let more = wanted.kernel_args.iter().map(String::as_str);
+    own.into_iter().chain(more).collect::<Vec<_>>().join(" ")
+}
+
+/// Arguments under construction.
+struct Argv(Vec<String>);
+
+impl Argv {
+    fn flag(&mut self, name: &str) -> &mut Self {
+        self.0.push(name.into());
+        self
+    }
+
+    fn set(&mut self, name: &str, value: impl ToString) {
+        self.0.extend([name.into(), value.to_string()]);
+    }
+
+    /// A raw disk of the guest, which finds it by its serial.
+    fn disk(&mut self, name: &str, file: String, options: &str) {
+        let file = escaped(&file);
+        self.set(
+            "-blockdev",
+            format!("driver=raw,node-name={name},{options},file.driver=file,file.filename={file}"),
+        );
+        self.set(
+            "-device",
+            format!("virtio-blk-pci,drive={name},serial={name}"),
+        );
+    }
+
+    /// A unix socket that waits for nobody.
+    fn socket(&mut self, name: &str, options: &str) {
+        self.set(
+            "-chardev",
+            format!("socket,id={name},path={RUN}/{name}.sock,server=on,wait=off{options}"),
+        );
+    }
+}
+
+/// A value within a list of options: commas are doubled (qemu(1)).
+fn escaped(value: &str) -> String {
+    value.replace(',', ",,")
+}

@@ -1,0 +1,103 @@
+//! Workers that are virtual machines: nodes like all others, on a kernel of their own.
+
+use crate::lab::{Lab, eventually, kill};
+
+/// Every node has it.
+const TOOLBOX: &str = "docker.io/vial/toolbox:1";
+
+#[test]
+fn a_virtual_machine_is_a_worker_like_any_other() {
+    let lab = Lab::up("machines", &["--workers", "1", "--vm-workers", "1"]);
+    lab.vial(["check", "machines"]).ok();
+    let status = lab.status("machines");
+    let nodes = status["nodes"].as_array().expect("a list");
+    let drivers: Vec<_> = nodes.iter().map(|node| &node["driver"]).collect();
+    assert_eq!(drivers, ["container", "container", "vm"]);
+
+    // A kernel of its own, which has what the host's may not have.
+    let on = |node: &str, script: &str| lab.exec("machines", node, &["sh", "-c", script]);
+    let host = rustix::system::uname();
+    let release = on("w-2", "uname -r").ok();
+    assert_ne!(release, host.release().to_string_lossy());
+    assert_eq!(on("w-1", "uname -r").ok(), host.release().to_string_lossy());
+    on(
+        "w-2",
+        "modprobe -a ip_vs wireguard dummy sch_netem && ip link add d0 type dummy",
+    )
+    .ok();
+    assert_eq!(
+        on("w-2", "nproc; head -zn 1 /proc/1/cmdline | tr -d '\\0'").ok(),
+        "2\nvial-machine"
+    );
+    assert_eq!(on("w-2", "exit 7").code, 7);
+    // The image is shared and read-only, the disk its own.
+    let disks = on("w-2", "grep -h . /sys/block/vd*/serial; lsblk -dnro RO").ok();
+    assert_eq!(disks, "root\nvial\ndata\n1\n1\n0");
+    let disk = lab.cluster_dir("machines").join("nodes/w-2/machine/data");
+    let bytes = std::os::unix::fs::MetadataExt::blocks(&disk.metadata().expect("a disk")) * 512;
+    assert!(bytes < 30_000_000, "{bytes} bytes of the host's disk");
+    // Nobody of the host runs it.
+    let qemu = || lab.pid_of("machines", "qemu-system-x86");
+    let before = qemu();
+    let owner = std::fs::metadata(format!("/proc/{before}")).expect("it runs");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 65_534);
+
+    // A pod on it answers pods elsewhere by a Service, and ssh and cp find the node.
+    lab.apply("machines", &format!("
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, labels: {{app: web}}}}
+spec:
+  nodeName: w-2
+  containers:
+    - {{name: web, image: \"{TOOLBOX}\", command: [sh, -c, 'echo from the machine > index.html; exec busybox httpd -f -p 80']}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
+"));
+    lab.await_pod("machines", "web");
+    for node in ["cp-1", "w-1", "w-2"] {
+        let address = lab.kubectl(
+            "machines",
+            &["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"],
+        );
+        let get = format!(
+            "curl -sf --retry 20 --retry-connrefused http://{}/",
+            address.ok()
+        );
+        assert_eq!(on(node, &get).ok(), "from the machine", "{node}");
+    }
+    assert_eq!(
+        lab.kubectl("machines", &["exec", "web", "--", "uname", "-r"])
+            .ok(),
+        release
+    );
+    let file = lab.file("brought", "by cp");
+    lab.vial(["cp", "-c", "machines", &file, "w-2:/etc/brought"])
+        .ok();
+    assert_eq!(on("w-2", "cat /etc/brought").ok(), "by cp");
+
+    // Its end is seen, and it comes back with what was flushed to its disk.
+    on("w-2", "sync").ok();
+    kill(&before);
+    eventually("the machine to come back", || {
+        let file = on("w-2", "cat /etc/brought");
+        match file.stdout.as_str() {
+            "by cp" => Ok(()),
+            _ => Err(format!("{file:?}")),
+        }
+    });
+    assert_ne!(qemu(), before);
+    lab.vial(["up", "machines"]).ok();
+    lab.vial(["check", "machines"]).ok();
+    let told = lab.vial(["events", "machines"]).ok();
+    assert!(
+        told.contains("the container w-2.machine ended by itself"),
+        "{told}"
+    );
+
+    lab.vial(["down", "machines"]).ok();
+    lab.assert_nothing_left();
+}
