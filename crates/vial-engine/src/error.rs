@@ -103,6 +103,14 @@ pub enum Error {
     /// The sandbox ended while something was done in it.
     #[error("the cluster's sandbox ended")]
     Ended,
+    /// The node without which there is no API is stopped.
+    #[error("{node}, the control plane of cluster {cluster}, is stopped")]
+    NoControlPlane {
+        /// Which cluster.
+        cluster: String,
+        /// The node.
+        node: String,
+    },
     /// A change that a living cluster cannot take.
     #[error("cluster {cluster}: {what} cannot be changed while it exists")]
     Unchangeable {
@@ -169,6 +177,9 @@ impl Error {
         match self {
             Self::Unchangeable { cluster, .. } => {
                 Some(format!("vial down {cluster}, then vial up again"))
+            }
+            Self::NoControlPlane { cluster, node } => {
+                Some(format!("`vial node start {node} -c {cluster}` starts it"))
             }
             Self::Damaged { .. } => {
                 Some("vial down removes the cluster; vial up makes it anew".into())

@@ -22,7 +22,10 @@ mod machines;
 mod program;
 mod registry;
 mod remove;
+mod reset;
+mod stop;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +38,8 @@ pub use limits::raise as raise_limits;
 pub use machines::machines;
 pub use program::installed as program;
 pub use registry::{Garbage, collect_garbage};
+pub use reset::reset;
+pub use stop::{Stop, stop};
 use vial_image::NodeImage;
 use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};
 use vial_spec::ClusterSpec;
@@ -119,6 +124,7 @@ pub fn prepare(
                 api_port: birth.api_port,
                 registry_port: birth.registry_port,
                 ports: Vec::new(),
+                stopped: BTreeSet::new(),
             }
         }
     };
@@ -132,7 +138,17 @@ pub fn prepare(
             containerd_root: format!("/{}", NodeImage::CONTAINERD_ROOT),
         },
     };
-    let new = plan(spec, &facts);
+    let mut new = plan(spec, &facts);
+    record.stopped.retain(|node| spec.node(node).is_some());
+    new.stopped.clone_from(&record.stopped);
+    if let Some(node) = spec.control_plane()
+        && new.stopped.contains(&node.name)
+    {
+        return Err(Error::NoControlPlane {
+            cluster: spec.name.clone(),
+            node: node.name.clone(),
+        });
+    }
     // An `up` that was cut off before its network or disks existed may still be changed in every way.
     let before = existing.map(|record| plan(&record.spec, &facts));
     let changes = match &before {

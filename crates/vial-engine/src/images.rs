@@ -73,7 +73,7 @@ pub async fn deliver(
     images: &[LoadedImage],
     report: &Reporter,
 ) -> Result<()> {
-    let nodes = cluster.plan.nodes.iter().map(|node| async move {
+    let nodes = cluster.plan.running().map(|node| async move {
         let wanted = wanted(images, &node.config.name);
         if wanted.is_empty() {
             return Ok(None);
@@ -145,7 +145,7 @@ pub(crate) async fn deliver_to(
 /// # Errors
 /// As [`deliver`].
 pub async fn complete(cluster: Cluster<'_>, report: &Reporter) -> Result<()> {
-    let nodes = cluster.plan.nodes.iter();
+    let nodes = cluster.plan.running();
     try_join_all(nodes.map(|node| deliver_to(cluster, node, report)))
         .await
         .map(drop)
@@ -161,7 +161,7 @@ pub async fn remove(
     names: &[ImageName],
     shipped: &[(String, Digest)],
 ) -> Result<Vec<usize>> {
-    let nodes = cluster.plan.nodes.iter().map(|node| async move {
+    let nodes = cluster.plan.running().map(|node| async move {
         let node = Node::open(cluster, node).await?;
         node.remove(names, shipped).await
     });

@@ -18,7 +18,7 @@ mod manifests;
 mod network;
 mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use change::{Change, changes};
 pub use containers::{ContainerPlan, NodePlan};
@@ -77,6 +77,8 @@ pub struct Plan {
     pub leaves: BTreeMap<String, LeafPlan>,
     /// Control plane first.
     pub nodes: Vec<NodePlan>,
+    /// Those of the nodes that are not to run now; a fresh plan has none.
+    pub stopped: BTreeSet<String>,
     /// The machine that holds the registry.
     pub registry: ContainerPlan,
     /// What nodes may do before the API server has made its own roles: applied before any kubelet starts.
@@ -123,6 +125,7 @@ pub fn plan(spec: &ClusterSpec, facts: &Facts) -> Plan {
         network: network::network(spec),
         leaves,
         nodes,
+        stopped: BTreeSet::new(),
         registry: registry::container(&context),
         rights: manifests::NODES,
         bootstrap: manifests::bootstrap(spec, &facts.image.kubernetes),
@@ -170,6 +173,12 @@ impl Plan {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodePlan> {
         self.nodes.iter().find(|node| node.config.name == name)
+    }
+
+    /// The nodes that are to run.
+    pub fn running(&self) -> impl Iterator<Item = &NodePlan> {
+        let stopped = |node: &&NodePlan| !self.stopped.contains(&node.config.name);
+        self.nodes.iter().filter(stopped)
     }
 
     /// All process containers, whichever machine they belong to.

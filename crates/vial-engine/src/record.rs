@@ -1,5 +1,6 @@
 //! What vial remembers of a cluster: `cluster.json`, written whole and atomically before each act it announces.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -49,6 +50,9 @@ pub struct Record {
     /// Forwarded ports: those of the specification, and those added since.
     #[serde(default)]
     pub ports: Vec<OpenPort>,
+    /// Nodes that were stopped by command: they stay so until they are started by command.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub stopped: BTreeSet<String>,
 }
 
 /// A forwarded port, as it was asked for and where it is, for the cluster's life.

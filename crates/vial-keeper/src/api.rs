@@ -5,6 +5,7 @@
 //! | `GET /v1/status` | [`ClusterStatus`] |
 //! | `POST /v1/up` with [`UpRequest`] | a stream of [`Event`], one JSON object a line, closed by `done` or `failed` |
 //! | `POST /v1/down` | the same |
+//! | `POST /v1/nodes` with [`NodesRequest`] | the same |
 //! | `GET /v1/images` | a list of [`NodeImageStatus`] |
 //! | `POST /v1/images/deliver` with [`ImagesRequest`] | a stream of [`Event`]: images of the cluster's store come to its nodes |
 //! | `POST /v1/images/remove` with [`ImagesRequest`] | the same: they go from the nodes |
@@ -25,8 +26,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vial_image::load::ImageName;
-use vial_spec::ClusterSpec;
 use vial_spec::port::PortForward;
+use vial_spec::{ClusterSpec, Driver};
 
 pub use vial_engine::images::{ImageSource, NodeImageStatus};
 
@@ -52,6 +53,47 @@ pub const BEAT: Duration = Duration::from_secs(1);
 pub struct UpRequest {
     /// The wanted state.
     pub spec: ClusterSpec,
+}
+
+/// Something is to become of single nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "action",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum NodesRequest {
+    /// They end, and stay so until they are started.
+    Stop {
+        /// Which.
+        nodes: Vec<String>,
+        /// Nothing of them is asked to end: the plug is pulled.
+        hard: bool,
+    },
+    /// Those that are stopped run again.
+    Start {
+        /// Which.
+        nodes: Vec<String>,
+    },
+    /// They begin anew, with fresh disks.
+    Reset {
+        /// Which.
+        nodes: Vec<String>,
+    },
+    /// They go, with all that belongs to them.
+    Remove {
+        /// Which.
+        nodes: Vec<String>,
+    },
+    /// More workers come.
+    Add {
+        /// How many.
+        count: u32,
+        /// How they are made.
+        driver: Driver,
+        /// A worker that they take after, instead.
+        like: Option<String>,
+    },
 }
 
 /// Remove from the registry what no image needs any more.
@@ -189,6 +231,9 @@ pub struct NodeStatus {
     pub role: String,
     /// `container` or `vm`.
     pub driver: String,
+    /// It was stopped by command, and stays so until it is started by command.
+    #[serde(default)]
+    pub stopped: bool,
     /// The Node object's Ready condition: `True`, `False`, `Unknown`; `None` while the API does not say.
     pub ready: Option<String>,
     /// On the management network.

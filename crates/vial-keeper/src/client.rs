@@ -14,7 +14,7 @@ use vial_spec::target::{Target, TargetPort};
 
 use crate::api::{
     AddPorts, CheckEvent, ClusterStatus, CollectRequest, Event, ImagesRequest, KubeAccess,
-    NodeImageStatus, PortStatus, Refusal, RemovePorts, STREAM, UpRequest,
+    NodeImageStatus, NodesRequest, PortStatus, Refusal, RemovePorts, STREAM, UpRequest,
 };
 use crate::clusters::lives;
 
@@ -178,6 +178,18 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
         let body = serde_json::to_vec(request).unwrap_or_default();
         self.post("/v1/up", body).await
+    }
+
+    /// Stops, starts, resets, removes or adds nodes; events until `done` or `failed`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn nodes(
+        &self,
+        request: &NodesRequest,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        self.post("/v1/nodes", body).await
     }
 
     /// Removes the cluster; events until `done` or `failed`. See [`gone`](Self::gone).

@@ -6,11 +6,13 @@ use std::io::ErrorKind;
 use vial_engine::Error;
 
 use crate::api::Event;
+use crate::nodes::Refused;
 use crate::ports::{Conflict, Taken};
 
 /// Exit codes of the command line that come from here.
 mod code {
     pub(super) const FAILED: u8 = 1;
+    pub(super) const BAD_INPUT: u8 = 2;
     pub(super) const NOT_FOUND: u8 = 3;
     pub(super) const NOT_PERMITTED: u8 = 4;
     pub(super) const CONFLICT: u8 = 5;
@@ -41,6 +43,17 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
     if let Some(taken) = error.downcast_ref::<Taken>() {
         return conflict(taken.to_string(), Some(taken.hint()));
     }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return Event::Failed {
+            message: refused.to_string(),
+            hint: refused.hint(),
+            code: match refused {
+                Refused::Unknown { .. } => code::NOT_FOUND,
+                Refused::Nothing(_) => code::BAD_INPUT,
+                _ => code::CONFLICT,
+            },
+        };
+    }
     let engine = error.downcast_ref::<Error>();
     // Between processes an error is text: what the kernel says of EPERM and EROFS is the same everywhere.
     let refused = says(
@@ -59,7 +72,7 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         Some(format!("vial status {cluster} shows how far it came; vial up {cluster} tries again, vial down {cluster} removes it"))
     });
     let code = match engine {
-        Some(Error::Unchangeable { .. }) => code::CONFLICT,
+        Some(Error::Unchangeable { .. } | Error::NoControlPlane { .. }) => code::CONFLICT,
         _ if says(error, ErrorKind::StorageFull, "No space left on device") => code::NO_SPACE,
         _ if refused => code::NOT_PERMITTED,
         _ => code::FAILED,
@@ -87,10 +100,12 @@ pub(crate) fn being_removed(cluster: &str) -> Event {
     )
 }
 
-/// The only event of an `up` that came during another one that makes something else.
+/// The only event of what came while something else was at work.
 pub(crate) fn busy(cluster: &str) -> Event {
     conflict(
-        format!("another up of cluster {cluster} is at work, with another file or other flags"),
+        format!(
+            "something else is being done to cluster {cluster}: an up, with another file or other flags, or a change of its nodes"
+        ),
         Some(format!(
             "vial up {cluster} without any shows it to its end, then try again; vial down {cluster} ends it"
         )),

@@ -17,7 +17,7 @@ use vial_engine::record::Record;
 use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
 use vial_spec::ClusterSpec;
 
-use crate::api::{Event, UpRequest};
+use crate::api::{Event, NodesRequest, UpRequest};
 use crate::events::{About, Book, What};
 use crate::lock::try_own;
 use crate::operation::{By, Kind, Operation};
@@ -305,7 +305,10 @@ impl Keeper {
     /// Starts an `up`, or joins the one that is at work with the same specification. While a person's `up` to something
     /// else or a `down` is at work it is refused.
     pub(crate) fn up(self: &Arc<Self>, request: UpRequest, by: By) -> Arc<Operation> {
-        let kind = Kind::Up(Box::new(request.spec));
+        self.begin(Kind::Up(Box::new(request.spec)), by)
+    }
+
+    fn begin(self: &Arc<Self>, kind: Kind, by: By) -> Arc<Operation> {
         let refused = |kind, why| Operation::refused(kind, by, why);
         let mut state = self.state();
         match state.running() {
@@ -320,16 +323,24 @@ impl Keeper {
             None => {}
         }
         let operation = Operation::new(kind, by);
-        let message = match by {
-            By::Person => "up, by command",
-            By::Keeper => "up, to bring back what ended by itself",
-        };
-        self.tell(What::UpStarted, message);
+        match (&operation.kind, by) {
+            (Kind::Up(_), By::Person) => self.tell(What::UpStarted, "up, by command"),
+            (Kind::Up(_), By::Keeper) => {
+                self.tell(What::UpStarted, "up, to bring back what ended by itself");
+            }
+            // Told where it is done, of each node.
+            _ => {}
+        }
         let before = state.task.take();
         let work = up::up(Arc::clone(self), Arc::clone(&operation));
         state.task = Some(tokio::spawn(after(before, work)));
         state.operation = Some(Arc::clone(&operation));
         operation
+    }
+
+    /// Starts what is to become of nodes, or joins the same. While anything else of a person is at work it is refused.
+    pub(crate) fn nodes(self: &Arc<Self>, request: NodesRequest) -> Arc<Operation> {
+        self.begin(Kind::Nodes(request), By::Person)
     }
 
     /// Starts a `down`, or joins the one that is at work; an `up` that is at work ends.

@@ -33,6 +33,7 @@ pub mod inside;
 mod keeper;
 mod lock;
 mod means;
+mod nodes;
 mod operation;
 mod ports;
 mod reach;

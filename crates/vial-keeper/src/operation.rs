@@ -1,4 +1,4 @@
-//! One up or down at a time, and everybody who watches it.
+//! One up, down or change of nodes at a time, and everybody who watches it.
 //!
 //! ```text
 //! running ──(finish)──► finished      watchers see all events from the first one, whenever they come
@@ -12,13 +12,15 @@ use tokio::sync::watch;
 use vial_engine::progress::{Progress, Reporter};
 use vial_spec::ClusterSpec;
 
-use crate::api::Event;
+use crate::api::{Event, NodesRequest};
 
 /// What is being done.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     /// To this state.
     Up(Box<ClusterSpec>),
+    /// Something becomes of single nodes.
+    Nodes(NodesRequest),
     /// The end of the cluster.
     Down,
     /// Container images come to its nodes, or go. It does not keep an `up` or a `down` from beginning.

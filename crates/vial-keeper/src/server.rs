@@ -18,9 +18,12 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use vial_engine::execute::{Garbage, collect_garbage};
-use vial_engine::plan::ADMIN;
+use vial_engine::plan::{ADMIN, Plan};
+use vial_spec::ClusterSpec;
 
-use crate::api::{BEAT, CheckEvent, CheckResult, CollectRequest, KubeAccess, UpRequest};
+use crate::api::{
+    BEAT, CheckEvent, CheckResult, CollectRequest, KubeAccess, NodesRequest, UpRequest,
+};
 use crate::keeper::Keeper;
 use crate::operation::By;
 use crate::ports::requests;
@@ -44,6 +47,7 @@ pub(crate) async fn serve(
         .route("/v1/access", get(get_access))
         .route("/v1/up", post(post_up))
         .route("/v1/down", post(post_down))
+        .route("/v1/nodes", post(post_nodes))
         .route("/v1/check", post(post_check))
         .route(
             "/v1/ports",
@@ -120,6 +124,13 @@ async fn post_down(State(keeper): State<Arc<Keeper>>) -> Response {
     lines(keeper.down().events())
 }
 
+async fn post_nodes(
+    State(keeper): State<Arc<Keeper>>,
+    Json(request): Json<NodesRequest>,
+) -> Response {
+    lines(keeper.nodes(request).events())
+}
+
 async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     let Some(living) = keeper.living() else {
         return not_running(&keeper);
@@ -140,7 +151,7 @@ async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
         let checked = vial_engine::check::check(
             &living.client,
             living.sandbox.as_ref(),
-            &living.plan.spec,
+            &running(&living.plan),
             &tell,
         )
         .await;
@@ -160,6 +171,12 @@ async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {
     lines(tokio_stream::wrappers::UnboundedReceiverStream::new(
         receiver,
     ))
+}
+
+/// The cluster without the nodes that were stopped: nothing is expected of them.
+fn running(plan: &Plan) -> ClusterSpec {
+    let stopped: Vec<String> = plan.stopped.iter().cloned().collect();
+    plan.spec.without_nodes(&stopped)
 }
 
 /// What needs a sandbox finds none.

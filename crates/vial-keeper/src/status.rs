@@ -80,6 +80,7 @@ fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
             Driver::Container => "container".into(),
             Driver::Vm => "vm".into(),
         },
+        stopped: record.stopped.contains(&node.name),
         ready: None,
         addresses: node
             .addresses(record.spec.network.ip_family)
@@ -125,11 +126,10 @@ fn phase(last: Option<&Operation>, journal: Journal, status: &ClusterStatus) -> 
     let busy = last.filter(|last| !last.is_finished() && last.by == By::Person);
     let repaired = last.is_some_and(|last| last.by == By::Keeper);
     let well = |node: &NodeStatus| {
-        node.ready.as_deref() == Some("True")
-            && node
-                .components
-                .iter()
-                .all(|component| component.state == "ready")
+        let mut components = node.components.iter();
+        let ready = node.ready.as_deref() == Some("True")
+            && components.all(|component| component.state == "ready");
+        ready || node.stopped
     };
     let registry = status.registry.component.as_ref();
     let registry = registry.is_some_and(|registry| registry.state == "ready");
@@ -162,7 +162,7 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
         });
     }
     let registry = components(living, REGISTRY);
-    let nodes_components = join_all(living.plan.nodes.iter().map(|node| async {
+    let nodes_components = join_all(living.plan.running().map(|node| async {
         let lists = join_all(
             node.containers
                 .iter()

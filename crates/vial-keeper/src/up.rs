@@ -14,12 +14,13 @@ use crate::api::Event;
 use crate::events::{About, What};
 use crate::failure::{self, chain};
 use crate::keeper::{Keeper, Living};
+use crate::nodes::{self, Refused};
 use crate::operation::{Kind, Operation};
 use crate::ports::{self, Held};
 use crate::serve::{self, OwnPorts, Services};
 use crate::{means, status, watch};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves a sandbox that outlived its keeper.
 pub(crate) async fn resume(keeper: &Arc<Keeper>) {
@@ -64,9 +65,16 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
     }
 }
 
-/// Works on an operation until its last event is told.
+/// Works on an `up`, or a change of nodes, until its last event is told.
 pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
-    let last = match work(&keeper, &operation).await {
+    let report = told(&keeper, operation.reporter());
+    let done = match &operation.kind {
+        Kind::Up(spec) => bring(&keeper, spec, &report).await,
+        Kind::Nodes(request) => nodes::work(&keeper, request, &report).await,
+        Kind::Down | Kind::Images => Ok(()),
+    };
+    let refused = matches!(&done, Err(error) if error.is::<Refused>());
+    let last = match done {
         Ok(()) => Event::Done {
             status: status::of(&keeper).await.map(Box::new),
         },
@@ -78,13 +86,19 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
             None => failure::event(&keeper.name, error.as_ref()),
         },
     };
-    keeper.set_trouble(match &last {
-        Event::Failed { message, .. } => Some(format!("the last up failed: {message}")),
-        _ => None,
-    });
     match &last {
-        Event::Failed { message, .. } => keeper.tell(What::UpFailed, message),
-        _ => keeper.tell(What::UpFinished, "the cluster is up"),
+        // Nothing was begun.
+        Event::Failed { .. } if refused => {}
+        Event::Failed { message, .. } => {
+            keeper.set_trouble(Some(format!("the last up failed: {message}")));
+            keeper.tell(What::UpFailed, message);
+        }
+        _ => {
+            keeper.set_trouble(None);
+            if matches!(operation.kind, Kind::Up(_)) {
+                keeper.tell(What::UpFinished, "the cluster is up");
+            }
+        }
     }
     let is_up = matches!(last, Event::Done { .. });
     operation.tell(last);
@@ -94,12 +108,13 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
     }
 }
 
-async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Failure> {
-    let Kind::Up(spec) = &operation.kind else {
-        return Ok(());
-    };
-    let report = told(keeper, operation.reporter());
-    let record = finish_removal(keeper, &report).await?;
+/// Brings the cluster to this state.
+pub(crate) async fn bring(
+    keeper: &Arc<Keeper>,
+    spec: &ClusterSpec,
+    report: &Reporter,
+) -> Result<(), Failure> {
+    let record = finish_removal(keeper, report).await?;
     let image = image(
         keeper,
         &spec.node_image,
@@ -119,8 +134,8 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
         })
     };
     let (prepared, held) = prepare(keeper, spec, &image, birth).await?;
-    execute::raise_limits(&keeper.paths, &report)?;
-    let (sandbox, prepared) = make(keeper, prepared, &report).await?;
+    execute::raise_limits(&keeper.paths, report)?;
+    let (sandbox, prepared) = make(keeper, prepared, report).await?;
     if keeper.living().is_none() {
         let own = match own {
             Some(own) => own,
@@ -132,7 +147,7 @@ async fn work(keeper: &Arc<Keeper>, operation: &Arc<Operation>) -> Result<(), Fa
     let living = keeper.living().ok_or("the sandbox ended")?;
     let _images = keeper.images.lock().await;
     tokio::select! {
-        done = execute::bring_up(&keeper.paths, &prepared, living.sandbox.as_ref(), &report) => done?,
+        done = execute::bring_up(&keeper.paths, &prepared, living.sandbox.as_ref(), report) => done?,
         () = living.sandbox.ended() => return Err("the sandbox ended".into()),
     }
     finish(keeper, prepared.record).await?;

@@ -114,7 +114,7 @@ async fn watch(
     }
 }
 
-/// Containers of the plan that were made and do not run any more.
+/// Containers of the plan that were made and do not run any more. Of nodes that were stopped nothing is missed.
 async fn fallen(
     keeper: &Keeper,
     init: &mut InitClient<Channel>,
@@ -124,7 +124,7 @@ async fn fallen(
     };
     let list = init.list_containers(ListContainersRequest {}).await?;
     let planned = |status: &ContainerStatus| {
-        let mut containers = living.plan.nodes.iter().flat_map(|node| &node.containers);
+        let mut containers = living.plan.running().flat_map(|node| &node.containers);
         containers.any(|container| container.spec.name == status.name)
     };
     let containers = list.into_inner().containers.into_iter();

@@ -13,8 +13,10 @@ pub mod port;
 pub mod size;
 pub mod target;
 pub mod validate;
+mod workers;
 
 pub use cluster::*;
 pub use file::{File, ParseError};
 pub use machine::{DiskCache, Driver, Machine};
 pub use validate::{Overrides, ValidationErrors};
+pub use workers::{AddError, Fashion};

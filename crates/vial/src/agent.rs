@@ -82,6 +82,7 @@ pub(crate) async fn connect(
         .agent_socket(cluster, &container.name_on(node));
     match vial_rpc::connect(&socket).await {
         Ok(channel) => Ok(AgentClient::new(channel)),
+        Err(_) if context.record(cluster)?.stopped.contains(node) => Err(stopped(cluster, node)),
         Err(error) => Err(Error::caused(
             format!("node `{node}` of cluster `{cluster}` does not answer"),
             error,
@@ -90,6 +91,12 @@ pub(crate) async fn connect(
             "`vial status {cluster}` shows its state; `vial up {cluster}` starts what is not there"
         ))),
     }
+}
+
+/// Nothing of a node runs, as somebody wanted it.
+pub(crate) fn stopped(cluster: &str, node: &str) -> Error {
+    let what = format!("node `{node}` of cluster `{cluster}` is stopped");
+    Error::new(Code::Failed, what).hint(format!("`vial node start {node} -c {cluster}` starts it"))
 }
 
 /// An agent refused.

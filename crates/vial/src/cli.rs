@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Exec(commands::exec::ExecArgs),
     /// Connect standard input and output to a port in a cluster
     Netcat(commands::netcat::NetcatArgs),
+    /// Stop, start, reset, remove and add single nodes
+    Node(commands::node::NodeArgs),
     /// Log in to a node with your own ssh
     Ssh(commands::ssh::SshArgs),
     /// Sit at the serial console of a node that is a virtual machine

@@ -74,11 +74,14 @@ pub(crate) fn from_flags(
     if plain(&made_with).as_ref() != Ok(existing) {
         return Err(Error::new(
             Code::Conflict,
-            format!("cluster `{name}` was made from a file; flags alone cannot change it"),
+            format!(
+                "cluster `{name}` was made from a file, or its nodes were chosen one by one; flags alone cannot change it"
+            ),
         )
         .hint(format!(
             "give the file again: vial up {name} -f vial.yaml and these flags"
         ))
+        .hint("`vial node add` and `vial node rm` change how many nodes there are")
         .hint(format!(
             "or begin anew: vial down {name}, then vial up {name} with these flags"
         )));
@@ -336,7 +339,7 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.exit_code(), 5);
-        assert!(error.hints()[0].contains("-f") && error.hints()[1].contains("vial down dev"));
+        assert!(error.hints()[0].contains("-f") && error.hints()[2].contains("vial down dev"));
     }
 
     #[test]

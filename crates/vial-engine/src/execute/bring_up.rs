@@ -21,11 +21,12 @@ use vial_sandbox::Sandbox;
 use vial_spec::Cni;
 
 use super::container::Container;
+use super::stop::{self, Stop};
 use super::{Prepared, machine, remove};
 use crate::images;
 use crate::kube_api;
 use crate::paths::Paths;
-use crate::plan::{Change, ContainerPlan, NodePlan, REGISTRY, Stage};
+use crate::plan::{ContainerPlan, NodePlan, REGISTRY, Stage};
 use crate::progress::{Progress, Reporter, step};
 use crate::{Error, Result};
 
@@ -81,30 +82,45 @@ pub async fn bring_up(
         registered: SetOnce::new(),
         joined: SetOnce::new(),
     };
-    let nodes = try_join_all(prepared.plan.nodes.iter().map(|node| work.node(node)));
-    tokio::try_join!(nodes, work.registry(), work.objects(), work.system_pods())?;
-    let client = work.joined.wait().await;
-    for change in &prepared.changes {
-        if let Change::RemoveNode(node) = change {
-            let before = prepared
-                .before
-                .as_ref()
-                .and_then(|before| before.node(node));
-            remove::node(
-                paths,
-                &prepared.record.name,
-                client,
-                sandbox,
-                before,
-                report,
-            )
-            .await?;
-        }
-    }
+    let nodes = try_join_all(prepared.plan.running().map(|node| work.node(node)));
+    tokio::try_join!(
+        nodes,
+        work.stopped(),
+        work.removed(),
+        work.registry(),
+        work.objects(),
+        work.system_pods()
+    )?;
     Ok(())
 }
 
 impl Work<'_> {
+    /// What of stopped nodes still runs, because whoever stopped them was cut off.
+    async fn stopped(&self) -> Result<()> {
+        let plan = &self.prepared.plan;
+        let nodes = plan.stopped.iter().filter_map(|name| plan.node(name));
+        stop::stop(self.sandbox, nodes, Stop::Orderly, self.report).await
+    }
+
+    /// What is left of nodes that are not wanted any more.
+    async fn removed(&self) -> Result<()> {
+        let plan = &self.prepared.plan;
+        for name in remove::unwanted(self.paths, plan, self.sandbox).await? {
+            let client = self.joined.wait().await;
+            let cluster = &self.prepared.record.name;
+            remove::node(
+                self.paths,
+                cluster,
+                client,
+                self.sandbox,
+                &name,
+                self.report,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
     async fn node(&self, node: &NodePlan) -> Result<()> {
         let (machine, containers): (Vec<_>, Vec<_>) = node
             .containers

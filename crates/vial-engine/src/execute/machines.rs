@@ -26,7 +26,7 @@ use crate::{Error, Result};
 /// # Errors
 /// When the node image has no kernel, or there is no space.
 pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> Result<()> {
-    let nodes = prepared.plan.nodes.iter().filter_map(|node| {
+    let nodes = prepared.plan.running().filter_map(|node| {
         let wanted = node.config.machine.as_ref()?;
         let guest = node.containers.iter().find_map(|one| one.guest.clone())?;
         Some((node.config.name.clone(), wanted.disk.bytes(), guest))

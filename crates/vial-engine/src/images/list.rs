@@ -63,7 +63,7 @@ pub async fn list(
     cluster: Cluster<'_>,
     shipped: &[(String, Digest)],
 ) -> Result<Vec<NodeImageStatus>> {
-    let nodes = cluster.plan.nodes.iter().map(|node| async move {
+    let nodes = cluster.plan.running().map(|node| async move {
         let name = node.config.name.clone();
         let node = Node::open(cluster, node).await?;
         let (images, sizes) = futures::try_join!(node.images(), node.sizes())?;

@@ -2,6 +2,7 @@
 
 use vial_spec::Outbound;
 
+use super::containers::mount_base;
 use super::{NodePlan, Plan};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -77,6 +78,8 @@ pub fn changes(old: &Plan, new: &Plan) -> Result<Vec<Change>> {
     for node in &new.nodes {
         match old.node(&node.config.name) {
             None => changes.push(Change::AddNode(node.config.name.clone())),
+            // It is made as it is wanted when it is started.
+            Some(_) if new.stopped.contains(&node.config.name) => {}
             Some(before) => changes.extend(node_changes(before, node)),
         }
     }
@@ -125,6 +128,16 @@ fn refuse_unchangeable(old: &Plan, new: &Plan) -> Result<()> {
         }
         if old.node(name).is_none() && !node.config.mounts.is_empty() {
             return refuse(format!("mounts of the new node {name}"));
+        }
+        // They are numbered over all nodes, in the order of the nodes that there were when the sandbox was made.
+        let moved = old.node(name).is_some_and(|before| {
+            let first = |plan: &Plan, node| mount_base(&plan.spec, node);
+            !node.config.mounts.is_empty() && first(old, &before.config) != first(new, &node.config)
+        });
+        if moved {
+            return refuse(format!(
+                "a node with mounts before node {name}, which has some too,"
+            ));
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use vial_guest::MachineSpec;
 use vial_rpc::{CgroupLimits, Clone as TreeClone, ContainerSpec, Mount, mount::Kind};
 use vial_sandbox::inside;
-use vial_spec::{NodeConfig, Role};
+use vial_spec::{ClusterSpec, NodeConfig, Role};
 
 use super::files::{FilePlan, LeafPlan};
 use super::{ComponentPlan, Context, component, files, machine};
@@ -116,7 +116,7 @@ fn node_container(
             ("volumes", component::VOLUMES),
         ],
     );
-    let first = mount_base(context, node);
+    let first = mount_base(context.spec, node);
     mounts.extend(node.mounts.iter().enumerate().map(|(index, mount)| Mount {
         source: format!("{}/{}", inside::MOUNTS, first + index),
         target: mount.node_path.clone(),
@@ -149,9 +149,8 @@ fn node_container(
 }
 
 /// Extra mounts are numbered over all nodes, in order: the index of this node's first.
-fn mount_base(context: &Context<'_>, node: &NodeConfig) -> usize {
-    let before = context
-        .spec
+pub(super) fn mount_base(spec: &ClusterSpec, node: &NodeConfig) -> usize {
+    let before = spec
         .nodes
         .iter()
         .take_while(|other| other.name != node.name);

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio_stream::wrappers::ReceiverStream;
 use vial_keeper::client::Client;
 
+use crate::agent;
 use crate::cli::ClusterFlag;
 use crate::context::{Context, command_line};
 use crate::error::{Code, Error, Exit, Result};
@@ -120,6 +121,13 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result {
                 "{} gathers the logs that are on its disks",
                 command_line("diagnose", &cluster)
             )));
+    }
+    if let Some(node) = status
+        .nodes
+        .iter()
+        .find(|node| node.stopped && wanted.nodes.contains(&node.name))
+    {
+        return Err(agent::stopped(&cluster, &node.name));
     }
     let places = wanted.of(&cluster, &place::all(&context.paths, &status))?;
     let mut shape = Shape::new(args.output, &places);

@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod netcat;
+pub(crate) mod node;
 pub(crate) mod node_image;
 pub(crate) mod pod;
 pub(crate) mod port;
@@ -54,6 +55,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Pod(args) => pod::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,
         Command::Image(args) => image::run(context, args).await,
+        Command::Node(args) => node::run(context, args).await,
         Command::NodeImage(args) => node_image::run(context, args).await,
         Command::Completion(args) => completion::run(context, args),
         Command::Version(args) => version::run(context, args),

@@ -86,7 +86,8 @@ impl Report for Status {
     }
 }
 
-fn nodes(nodes: &[NodeStatus]) -> Table {
+/// Nodes, a line each.
+pub(super) fn nodes(nodes: &[NodeStatus]) -> Table {
     let mut table = Table::new([
         "NODE",
         "ROLE",
@@ -112,6 +113,7 @@ fn nodes(nodes: &[NodeStatus]) -> Table {
             node.role.as_str().into(),
             node.driver.as_str().into(),
             match node.ready.as_deref() {
+                _ if node.stopped => Cell::new("Stopped", Style::Dim),
                 Some("True") => Cell::new("True", Style::Good),
                 Some(other) => Cell::new(other, Style::Bad),
                 None => "".into(),
@@ -184,6 +186,7 @@ pub(crate) mod tests {
             name: name.into(),
             role: role.into(),
             driver: "container".into(),
+            stopped: false,
             ready: ready.map(str::to_owned),
             addresses: vec!["10.89.0.11".into(), "fd89::11".into()],
             pod_cidrs: vec!["10.244.0.0/24".into()],

@@ -38,6 +38,11 @@ fn ssh_and_files() {
 }
 
 #[test]
+fn the_life_of_a_node() {
+    run("nodes.md");
+}
+
+#[test]
 fn nodes_that_are_virtual_machines() {
     run("vm-nodes.md");
 }

@@ -27,6 +27,7 @@ mod machines;
 mod means;
 mod mirror;
 mod no_space;
+mod nodes;
 mod outbound;
 mod pods;
 mod pods_ssh;
