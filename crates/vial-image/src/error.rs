@@ -32,6 +32,14 @@ pub enum Error {
         /// Names that look like it; all names when none does.
         near: Vec<String>,
     },
+    /// An archive or a layout does not have that image.
+    #[error("there is no node image `{reference}` in it")]
+    NotInside {
+        /// Which one was asked for.
+        reference: String,
+        /// What it has.
+        there: Vec<String>,
+    },
     /// Not a `NAME:TAG`.
     #[error("`{reference}` is not an image name: {reason}")]
     BadReference {
@@ -173,6 +181,7 @@ impl Error {
         Some(match self {
             Self::NotFound { near, .. } if near.is_empty() => "there is none yet; `vial node-image build` makes one".into(),
             Self::NotFound { near, .. } => format!("there is {}; `vial node-image build` makes another", near.join(", ")),
+            Self::NotInside { there, .. } => format!("there is {}", there.join(", ")),
             Self::BadReference { .. } => "write it as NAME:TAG, for example vial/node:v1.36.3".into(),
             Self::InUse { .. } => "`vial down` the clusters that use it first (`vial ls` lists them)".into(),
             Self::DamagedBlob { reference, .. } => format!("build it again: `vial node-image build{}`, with the flags it was built with; only what is damaged is made anew", tag_flag(reference)),

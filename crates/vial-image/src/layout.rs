@@ -16,6 +16,11 @@ use crate::store::descriptor;
 /// How containerd and `image-root` name an image in an index.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
+/// What makes a directory a layout (OCI image spec, "Image Layout Specification").
+const MARK: &str = "oci-layout";
+const MARK_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const INDEX: &str = "index.json";
+
 /// An OCI layout in the making, in a directory of its own.
 pub(crate) struct Layout {
     root: PathBuf,
@@ -120,8 +125,8 @@ impl Layout {
     /// Writes what makes the directory a layout.
     pub(crate) fn finish(self) -> Result<()> {
         for (name, bytes) in [
-            ("index.json", oci::to_bytes(&self.index)),
-            ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+            (INDEX, &oci::to_bytes(&self.index)[..]),
+            (MARK, MARK_CONTENT),
         ] {
             let path = self.root.join(name);
             fs::write(&path, bytes).at("write", &path)?;
@@ -130,21 +135,19 @@ impl Layout {
     }
 }
 
-/// Writes a layout as an archive: the same bytes of the same files.
-fn archive(root: &Path, out: impl Write) -> std::io::Result<()> {
+/// Writes `index` and those `blobs` of a layout, by their hexadecimal digests, as an archive: the same bytes of the same
+/// files.
+fn archive(root: &Path, index: &[u8], blobs: &[String], out: impl Write) -> std::io::Result<()> {
     let mut archive = tar::Builder::new(out);
     archive.mode(tar::HeaderMode::Deterministic);
-    for name in ["oci-layout", "index.json"] {
-        archive.append_path_with_name(root.join(name), name)?;
+    for (name, bytes) in [(MARK, MARK_CONTENT), (INDEX, index)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, name, bytes)?;
     }
-    let blobs = "blobs/sha256";
-    let entries = fs::read_dir(root.join(blobs))?;
-    let mut names = entries
-        .map(|entry| Ok(entry?.file_name()))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    names.sort();
-    for name in names {
-        let path = Path::new(blobs).join(name);
+    for name in blobs {
+        let path = Path::new("blobs/sha256").join(name);
         archive.append_path_with_name(root.join(&path), &path)?;
     }
     archive.into_inner()?.flush()
@@ -152,9 +155,22 @@ fn archive(root: &Path, out: impl Write) -> std::io::Result<()> {
 
 /// Writes a layout as an archive, whole or not at all; to something else than a file (`/dev/stdout`) as it comes.
 pub(crate) fn write_archive(root: &Path, path: &Path) -> Result<()> {
+    let index = disk::read(&root.join(INDEX))?;
+    let blobs = root.join("blobs/sha256");
+    let entries = fs::read_dir(&blobs).at("read", &blobs)?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .at("read", &blobs)?;
+    names.sort();
+    write_part(root, &index, &names, path)
+}
+
+/// As [`write_archive`], but only those `blobs`, under an index of their own.
+pub(crate) fn write_part(root: &Path, index: &[u8], blobs: &[String], path: &Path) -> Result<()> {
     if path.exists() && !path.is_file() {
         let file = File::options().write(true).open(path).at("open", path)?;
-        return archive(root, BufWriter::new(file)).at("write", path);
+        return archive(root, index, blobs, BufWriter::new(file)).at("write", path);
     }
     let parent = disk::directory_of(path);
     let file = tempfile::Builder::new()
@@ -162,7 +178,7 @@ pub(crate) fn write_archive(root: &Path, path: &Path) -> Result<()> {
         .tempfile_in(parent)
         .at("create a file in", parent)?;
     let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
-    archive(root, &mut out).at("write", path)?;
+    archive(root, index, blobs, &mut out).at("write", path)?;
     out.flush().at("write", path)?;
     drop(out);
     file.as_file().sync_all().at("sync", path)?;

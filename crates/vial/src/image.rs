@@ -1,10 +1,13 @@
 //! Making images with their progress shown: node images for `vial node-image build` and for the first `vial up`, base images
-//! for `vial image debian`.
+//! for `vial image debian`; and archives of images as they are read.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use vial_image::load::Meter;
 use vial_image::{BuildOptions, NodeImage, Progress as Build, Store};
 
+use crate::commands::node_image::size;
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::ui::Progress;
@@ -51,6 +54,49 @@ pub(crate) async fn watch<T>(
             .end(true);
     }
     result
+}
+
+/// Does `work`, which reads through `meter`, in a thread of its own, and shows how far it is. Ctrl-C ends it, and then
+/// nothing was changed.
+///
+/// # Errors
+/// When interrupted; how the work ends is for the caller to judge.
+pub(crate) async fn read<T: Send + 'static>(
+    progress: &mut Progress,
+    title: &str,
+    meter: &Meter,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    progress.started(title, title, None, progress.now_us());
+    let mut reading = tokio::task::spawn_blocking(work);
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let mut signal = std::pin::pin!(interrupt::signal());
+    let mut interrupted = false;
+    let read = loop {
+        tokio::select! {
+            read = &mut reading => break read,
+            () = &mut signal, if !interrupted => {
+                interrupted = true;
+                meter.cancel();
+            }
+            _ = tick.tick() => progress.detail(title, &how_far(meter)),
+        }
+    };
+    let read = read.map_err(|error| Error::caused("the reading of the archive ended", error))?;
+    if interrupted {
+        let message = "interrupted; nothing was changed";
+        return Err(Error::new(Code::Interrupted, message));
+    }
+    Ok(read)
+}
+
+/// `24%`, or `120 MB` where it is not known what there is.
+fn how_far(meter: &Meter) -> String {
+    match meter.look() {
+        (0, _) => String::new(),
+        (done, total) if done <= total => format!("{}%", done * 100 / total.max(1)),
+        (done, _) => size(done),
+    }
 }
 
 /// Shows one event of a build.

@@ -1,7 +1,7 @@
 //! Compares a layer's archive with the directory it was unpacked to.
 //!
 //! What unpacking sets is looked at: kind, mode, owner, content, links, device numbers, kept attributes; and that there
-//! is nothing more. Times are not: nodes hard-link some of the files, and nobody depends on them.
+//! is nothing more. What who is not root could not set is not missed. Times are not: nodes hard-link some of the files, and nobody depends on them.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, Entry, EntryType};
 
-use super::unpack::safe_name;
+use super::unpack::{Rights, safe_name};
 use super::write::{OPAQUE, lossy};
 use crate::error::{Error, IoContext, Result};
 
@@ -44,6 +44,7 @@ pub(crate) fn compare(
         let (name, kind) = place(name, &entry);
         let path = directory.join(&name);
         let differs = match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_left_out(&kind) => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some("it is missing".into()),
             Err(error) => return Err(error).at("read", &path),
             Ok(found) => difference(&mut entry, &kind, &path, &found, directory)?,
@@ -84,6 +85,12 @@ fn place<R: Read>(name: PathBuf, entry: &Entry<'_, R>) -> (PathBuf, Kind) {
     }
 }
 
+/// Does unpacking pass over it?
+fn is_left_out(kind: &Kind) -> bool {
+    let device = matches!(kind, Kind::Plain(EntryType::Char | EntryType::Block));
+    device && Rights::ours() == Rights::User
+}
+
 fn difference<R: Read>(
     entry: &mut Entry<'_, R>,
     kind: &Kind,
@@ -97,6 +104,7 @@ fn difference<R: Read>(
             let whiteout = found.file_type().is_char_device() && found.rdev() == 0;
             return Ok((!whiteout).then(|| "it is not a whiteout".into()));
         }
+        Kind::Opaque if Rights::ours() == Rights::User => return Ok(None),
         Kind::Opaque => {
             let opaque = rustix::fs::lgetxattr(path, OPAQUE, &mut [0; 8][..]).is_ok();
             return Ok((!opaque).then(|| "it is not opaque".into()));
@@ -164,7 +172,8 @@ fn metadata<R: Read>(
     found: &Metadata,
 ) -> Result<Option<String>> {
     let header = entry.header();
-    let mode = header.mode().at("read the mode of", "an entry")? & 0o7777;
+    let mode = header.mode().at("read the mode of", "an entry")?;
+    let mode = Rights::ours().mode(mode, kind);
     // Symbolic links have no mode of their own.
     if kind != EntryType::Symlink && found.mode() & 0o7777 != mode {
         let actual = found.mode() & 0o7777;
@@ -175,8 +184,7 @@ fn metadata<R: Read>(
         header.gid().at("read the owner of", "an entry")?,
     );
     let actual = (u64::from(found.uid()), u64::from(found.gid()));
-    // Who is not root unpacks everything as their own.
-    if rustix::process::geteuid().is_root() && actual != owner {
+    if Rights::ours() == Rights::Root && actual != owner {
         let ((uid, gid), (was, group)) = (owner, actual);
         return Ok(Some(format!(
             "its owner is {was}:{group} instead of {uid}:{gid}"
@@ -194,6 +202,9 @@ fn metadata<R: Read>(
 }
 
 fn attributes<R: Read>(entry: &mut Entry<'_, R>, path: &Path) -> Result<Option<String>> {
+    if Rights::ours() == Rights::User {
+        return Ok(None);
+    }
     for extension in entry
         .pax_extensions()
         .at("read", path)?

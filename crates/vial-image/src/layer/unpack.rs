@@ -8,6 +8,12 @@
 //! descriptor (openat2(2), `RESOLVE_BENEATH`): names with `..` and ways through links that leave it are refused, also
 //! those through links that the layer itself has made.
 //!
+//! # Who is not root
+//! Everything is theirs then, whoever owns it in the archive, and what only root may make is left out: devices, attributes,
+//! marks of overlayfs, set-uid bits (a program would run as whoever unpacked it). Programs of such a directory run, but
+//! nothing can be mounted of it: what machines have as their root comes out of the archive itself, see
+//! [`machine`](crate::machine).
+//!
 //! # On failure
 //! The directory is half full; the caller unpacks aside and removes it.
 
@@ -37,12 +43,21 @@ const OVERLAY: &str = "trusted.overlay.";
 /// Unpacks the archive `title`; `target` must exist and be empty. Returns the directories that only the names of what
 /// is in them mention, relative to `target`: mode and owner of these are whatever is right above another layer.
 pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<Vec<PathBuf>> {
+    unpack_with(Rights::ours(), title, reader, target)
+}
+
+fn unpack_with(
+    rights: Rights,
+    title: &str,
+    reader: impl Read,
+    target: &Path,
+) -> Result<Vec<PathBuf>> {
     let root = rustix::fs::open(target, DIRECTORY, Mode::empty()).at("open", target)?;
     let mut unpacking = Unpacking {
         title,
         target,
         root,
-        owners: rustix::process::geteuid().is_root(),
+        rights,
         last: None,
         explicit: Vec::new(),
         implicit: BTreeSet::new(),
@@ -59,6 +74,35 @@ pub(crate) fn unpack(title: &str, reader: impl Read, target: &Path) -> Result<Ve
     unpacking.finish()
 }
 
+/// What the kernel lets us make of an archive's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Everything.
+    Root,
+    /// Plain files, directories and links, all of them our own.
+    User,
+}
+
+impl Rights {
+    /// Those of this process.
+    pub(super) fn ours() -> Self {
+        if rustix::process::geteuid().is_root() {
+            Self::Root
+        } else {
+            Self::User
+        }
+    }
+
+    /// The mode that an entry gets. What is not root's own can at least be read, and removed again.
+    pub(super) fn mode(self, mode: u32, kind: EntryType) -> u32 {
+        match self {
+            Self::Root => mode & 0o7777,
+            Self::User if kind.is_dir() => mode & 0o777 | 0o700,
+            Self::User => mode & 0o777 | 0o400,
+        }
+    }
+}
+
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
@@ -68,8 +112,7 @@ struct Unpacking<'a> {
     title: &'a str,
     target: &'a Path,
     root: OwnedFd,
-    /// Are we allowed to set them?
-    owners: bool,
+    rights: Rights,
     /// The directory that the last entry went into: the next one mostly goes there too.
     last: Option<(PathBuf, OwnedFd)>,
     /// Writing into a directory changes its time: directories get their attributes at the end, deepest first.
@@ -153,6 +196,7 @@ impl Unpacking<'_> {
                 };
                 self.link(&name, &file, &to)?;
             }
+            EntryType::Char | EntryType::Block if self.rights == Rights::User => {}
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 let header = entry.header();
                 let number = |field: io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
@@ -278,7 +322,7 @@ impl Unpacking<'_> {
             };
             file.write_all(&buffer[..n]).at("write", path())?;
         }
-        if self.owners {
+        if self.rights == Rights::Root {
             let (uid, gid) = attributes.owner();
             rustix::fs::fchown(&file, Some(uid), Some(gid)).at("set the owner of", path())?;
         }
@@ -304,7 +348,7 @@ impl Unpacking<'_> {
     ) -> Result<()> {
         let path = || self.target.join(name);
         let here = AtFlags::SYMLINK_NOFOLLOW;
-        if self.owners {
+        if self.rights == Rights::Root {
             let (uid, gid) = attributes.owner();
             rustix::fs::chownat(parent, file, Some(uid), Some(gid), here)
                 .at("set the owner of", path())?;
@@ -340,6 +384,9 @@ impl Unpacking<'_> {
     fn whiteout(&self, parent: &OwnedFd, name: &Path, hidden: &[u8]) -> Result<()> {
         let path = || self.target.join(name);
         if hidden == b".wh..opq" {
+            if self.rights == Rights::User {
+                return Ok(());
+            }
             return rustix::fs::fsetxattr(parent, OPAQUE, b"y", XattrFlags::empty())
                 .at("mark as opaque", path());
         }
@@ -368,6 +415,7 @@ impl Unpacking<'_> {
             let Ok(key) = pair.key() else { continue };
             if let Some(key) = key.strip_prefix(ATTRIBUTE)
                 && !key.starts_with(OVERLAY)
+                && self.rights == Rights::Root
             {
                 extended.push((key.into(), pair.value_bytes().to_vec()));
             }
@@ -382,7 +430,7 @@ impl Unpacking<'_> {
         let gid = blank_is_zero(&fields.gid, header.gid()).map_err(bad)?;
         let mtime = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
         Ok(Attributes {
-            mode: Mode::from_raw_mode(id(mode) & 0o7777),
+            mode: Mode::from_raw_mode(self.rights.mode(id(mode), header.entry_type())),
             uid: id(uid),
             gid: id(gid),
             times: Timestamps {
@@ -408,7 +456,7 @@ impl Unpacking<'_> {
                 Err(Errno::NOTDIR | Errno::NOENT) => continue,
                 directory => directory.map_err(|error| self.no_way(name, error))?,
             };
-            if self.owners {
+            if self.rights == Rights::Root {
                 let (uid, gid) = attributes.owner();
                 rustix::fs::fchown(&directory, Some(uid), Some(gid))
                     .at("set the owner of", path())?;
@@ -526,7 +574,8 @@ mod tests {
                 .symlink_metadata()
                 .unwrap()
         };
-        assert_eq!(at("d/f").mode() & 0o7777, 0o4755);
+        let mode = Rights::ours().mode(0o4755, EntryType::Regular);
+        assert_eq!(at("d/f").mode() & 0o7777, mode);
         assert_eq!(at("d/f").mtime(), 1_767_225_600);
         assert_eq!(at("d").mtime(), 1_767_225_600);
         assert_eq!(at("d/f").ino(), at("h").ino());
@@ -535,6 +584,50 @@ mod tests {
             fs::read_link(dir.path().join("pre/s")).unwrap(),
             Path::new("/etc/passwd")
         );
+    }
+
+    #[test]
+    fn who_is_not_root_gets_their_own_files_without_what_only_root_may_make() {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder
+            .append_pax_extensions([("SCHILY.xattr.security.capability", &b"\x01"[..])])
+            .unwrap();
+        for (name, kind, mode) in [
+            ("su", EntryType::Regular, 0o4711),
+            ("etc", EntryType::Directory, 0o2555),
+            ("etc/shadow", EntryType::Regular, 0),
+            ("dev", EntryType::Directory, 0o755),
+            ("dev/kvm", EntryType::Char, 0o660),
+            ("dev/.wh.gone", EntryType::Regular, 0o644),
+            ("dev/.wh..wh..opq", EntryType::Regular, 0o644),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_uid(12345);
+            header.set_gid(12345);
+            header.set_size(0);
+            builder
+                .append_data(&mut header, name, std::io::empty())
+                .unwrap();
+        }
+        let bytes = builder.into_inner().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        unpack_with(Rights::User, "test", &bytes[..], dir.path()).unwrap();
+        let at = |name: &str| dir.path().join(name).symlink_metadata().unwrap();
+        assert_eq!(at("su").mode() & 0o7777, 0o711);
+        assert_eq!(at("su").uid(), rustix::process::geteuid().as_raw());
+        assert_eq!(at("etc").mode() & 0o7777, 0o755);
+        assert_eq!(at("etc/shadow").mode() & 0o7777, 0o400);
+        let attribute = rustix::fs::lgetxattr(
+            dir.path().join("su"),
+            "security.capability",
+            &mut [0; 8][..],
+        );
+        assert_eq!(attribute, Err(Errno::NODATA));
+        assert!(!dir.path().join("dev/kvm").exists());
+        // Everybody may make it (mknod(2), Linux 5.8).
+        assert!(at("dev/gone").file_type().is_char_device());
     }
 
     #[test]

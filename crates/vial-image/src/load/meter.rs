@@ -31,30 +31,30 @@ impl Meter {
         self.cancelled.store(true, Relaxed);
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Relaxed)
     }
 
-    pub(super) fn expect(&self, bytes: u64) {
+    pub(crate) fn expect(&self, bytes: u64) {
         self.total.fetch_add(bytes, Relaxed);
     }
 
-    pub(super) fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Relaxed);
     }
 
     /// Reads from a pipe, whose writer may be silent for as long as it likes: the end of the load ends the waiting.
-    pub(super) fn waiting<R: Read + AsFd>(&self, inner: R) -> Waiting<'_, R> {
+    pub(crate) fn waiting<R: Read + AsFd>(&self, inner: R) -> Waiting<'_, R> {
         Waiting { inner, meter: self }
     }
 
     /// Counts what is read through it.
-    pub(super) fn reading<R: Read>(&self, inner: R) -> Metered<'_, R> {
+    pub(crate) fn reading<R: Read>(&self, inner: R) -> Metered<'_, R> {
         Metered { inner, meter: self }
     }
 }
 
-pub(super) struct Metered<'a, R> {
+pub(crate) struct Metered<'a, R> {
     inner: R,
     meter: &'a Meter,
 }
@@ -70,7 +70,7 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-pub(super) struct Waiting<'a, R> {
+pub(crate) struct Waiting<'a, R> {
     inner: R,
     meter: &'a Meter,
 }
@@ -87,6 +87,6 @@ impl<R: Read + AsFd> Read for Waiting<'_, R> {
     }
 }
 
-pub(super) fn interrupted() -> io::Error {
+pub(crate) fn interrupted() -> io::Error {
     io::Error::other("it was interrupted")
 }

@@ -18,7 +18,7 @@ mod format;
 mod ingest;
 mod meter;
 mod name;
-mod pieces;
+pub(crate) mod pieces;
 mod store;
 mod understand;
 

@@ -32,7 +32,7 @@ const LINKS: usize = 8;
 const ENTRIES: usize = 1_000_000;
 
 /// The files of one archive.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     /// For messages.
     name: String,
     kind: Kind,
@@ -75,7 +75,7 @@ pub(super) struct Spool {
 
 impl Pieces {
     /// Opens what is to be loaded; `scratch` takes the files of a stream.
-    pub(super) fn open(source: &Source, scratch: tempfile::TempDir, meter: &Meter) -> Result<Self> {
+    pub(crate) fn open(source: &Source, scratch: tempfile::TempDir, meter: &Meter) -> Result<Self> {
         let name = source.to_string();
         let path = match source {
             Source::Stdin => {
@@ -167,12 +167,12 @@ impl Pieces {
     }
 
     /// What the archive is called in messages.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// An error that says what is wrong with the archive.
-    pub(super) fn damaged(&self, reason: impl Into<String>) -> LoadError {
+    pub(crate) fn damaged(&self, reason: impl Into<String>) -> LoadError {
         LoadError::Damaged {
             archive: self.name.clone(),
             reason: reason.into(),
@@ -180,7 +180,7 @@ impl Pieces {
     }
 
     /// A small file, whole; `None` when there is none.
-    pub(super) fn small(&self, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn small(&self, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
         let path = path.as_ref();
         let Some((reader, size)) = self.reader(path)? else {
             return Ok(None);
@@ -197,7 +197,7 @@ impl Pieces {
     }
 
     /// A small file of JSON; `None` when there is none.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(
         &self,
         path: impl AsRef<Path>,
     ) -> Result<Option<T>> {
@@ -211,7 +211,7 @@ impl Pieces {
     }
 
     /// The content of a file and its length in bytes; `None` when there is none.
-    pub(super) fn reader(&self, path: &Path) -> Result<Option<(Box<dyn Read + Send>, u64)>> {
+    pub(crate) fn reader(&self, path: &Path) -> Result<Option<(Box<dyn Read + Send>, u64)>> {
         let found: (Box<dyn Read + Send>, u64) = match &self.kind {
             Kind::Dir(root) => {
                 let path = root.join(path);

@@ -21,6 +21,7 @@
 
 mod read;
 mod sweep;
+mod transfer;
 mod unpacked;
 mod verify;
 mod write;
@@ -75,8 +76,10 @@ impl Store {
         }
         // Set-uid programs of a Debian that nobody updates: for nodes, not for the users of the host.
         let unpacked = store.root.join("unpacked");
-        let private = unpacked.metadata().is_ok_and(|at| at.mode() & 0o077 == 0);
-        if !private && rustix::process::geteuid().is_root() {
+        let open = unpacked.metadata().is_ok_and(|at| {
+            at.mode() & 0o077 != 0 && at.uid() == rustix::process::geteuid().as_raw()
+        });
+        if open {
             fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o700))
                 .at("set the mode of", &unpacked)?;
         }

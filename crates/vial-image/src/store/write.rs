@@ -241,7 +241,12 @@ impl Writer {
     }
 
     /// Enters a manifest into the index.
-    fn name(&self, reference: &Reference, kubernetes: &str, mut entry: Descriptor) -> Result<()> {
+    pub(super) fn name(
+        &self,
+        reference: &Reference,
+        kubernetes: &str,
+        mut entry: Descriptor,
+    ) -> Result<()> {
         let mut index = self.store.index()?;
         let name = reference.to_string();
         let same = |old: &Descriptor| {

@@ -1,4 +1,6 @@
-//! `vial node-image build|ls|inspect|rm`.
+//! `vial node-image build|load|save|ls|inspect|rm`.
+
+mod transfer;
 
 use std::path::PathBuf;
 
@@ -29,6 +31,10 @@ pub(crate) struct NodeImageArgs {
 enum NodeImageCommand {
     /// Build a node image
     Build(BuildArgs),
+    /// Bring node images from an archive or from another directory of images
+    Load(transfer::LoadArgs),
+    /// Write node images to a file, for another machine or another person
+    Save(transfer::SaveArgs),
     /// List the node images
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -146,6 +152,8 @@ pub(crate) fn default_image() -> String {
 pub(crate) async fn run(context: &Context, args: NodeImageArgs) -> Result {
     match args.command {
         NodeImageCommand::Build(args) => build(context, args).await,
+        NodeImageCommand::Load(args) => transfer::load(context, args).await,
+        NodeImageCommand::Save(args) => transfer::save(context, args).await,
         NodeImageCommand::Ls(args) => {
             let images = Images(open(context)?.list()?);
             output::print(&context.ui, args.output.output, &images)?;
@@ -157,12 +165,16 @@ pub(crate) async fn run(context: &Context, args: NodeImageArgs) -> Result {
 }
 
 fn open(context: &Context) -> Result<Store> {
-    context.require_root("use the node images")?;
     Ok(Store::open(&context.paths.home)?)
 }
 
 async fn build(context: &Context, args: BuildArgs) -> Result {
     let options = options(&args)?;
+    context
+        .require_root("build a node image")
+        .map_err(|error| {
+            error.hint("`vial node-image load` brings one that is built, which everybody can")
+        })?;
     let store = open(context)?;
     let mut progress = context.ui.progress().tracing(args.trace.is_some());
     let image = image::build(&store, &options, &mut progress).await;

@@ -9,7 +9,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use vial_image::load::{self, ImageName, ImageWriter, LoadError, LoadedImage, Meter, Source};
@@ -18,10 +17,9 @@ use vial_keeper::client::Client;
 
 use super::{Images, follow, lock};
 use crate::cli::ClusterFlag;
-use crate::commands::node_image::size;
 use crate::context::{Context, command_line, keeper_error};
 use crate::error::{Code, Error, Exit, Result};
-use crate::interrupt;
+use crate::image;
 use crate::near;
 use crate::output::{self, OutputArgs};
 use crate::ui::Progress;
@@ -168,30 +166,9 @@ async fn read_one(
     let Reading { source, title } = reading;
     let meter = Arc::new(Meter::default());
     let what = format!("cannot load {source}");
-    progress.started(title, title, None, progress.now_us());
     let (reader, source, own) = (Arc::clone(writer), source.clone(), Arc::clone(&meter));
-    let mut reading =
-        tokio::task::spawn_blocking(move || load::load(&reader, &source, &tags, &own));
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let mut signal = std::pin::pin!(interrupt::signal());
-    let mut interrupted = false;
-    let read = loop {
-        tokio::select! {
-            read = &mut reading => break read,
-            () = &mut signal, if !interrupted => {
-                interrupted = true;
-                meter.cancel();
-            }
-            _ = tick.tick() => progress.detail(title, &how_far(&meter)),
-        }
-    };
-    let read = read.map_err(|error| Error::caused("the reading of the archive ended", error))?;
-    if interrupted {
-        return Err(Error::new(
-            Code::Interrupted,
-            "interrupted; nothing was changed",
-        ));
-    }
+    let work = move || load::load(&reader, &source, &tags, &own);
+    let read = image::read(progress, title, &meter, work).await?;
     if read.is_err() {
         progress.end(true);
     }
@@ -202,15 +179,6 @@ async fn read_one(
     })?;
     progress.finished(title, progress.now_us());
     Ok(images)
-}
-
-/// `120 of 500 MB`, as far as it is known what there is.
-fn how_far(meter: &Meter) -> String {
-    match meter.look() {
-        (0, _) => String::new(),
-        (done, total) if done <= total => format!("{}%", done * 100 / total.max(1)),
-        (done, _) => size(done),
-    }
 }
 
 fn report(images: &[LoadedImage], status: &ClusterStatus) -> Vec<NodeImageStatus> {
