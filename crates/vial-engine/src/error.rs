@@ -54,6 +54,29 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// The host has not the memory that virtual machines ask for.
+    #[error(
+        "not enough memory for the virtual machines: {asked}, the host has {available} available"
+    )]
+    Memory {
+        /// Of each, and the sum.
+        asked: String,
+        /// Of the host.
+        available: String,
+    },
+    /// A file of the host that is to be a disk.
+    #[error("cannot use {path} as the disk {disk} of {node}")]
+    Disk {
+        /// Of which node.
+        node: String,
+        /// Of which name.
+        disk: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A node image, or what is made of one.
     #[error(transparent)]
     Image(#[from] vial_image::Error),
@@ -185,6 +208,13 @@ impl Error {
                 Some("vial down removes the cluster; vial up makes it anew".into())
             }
             Self::Images(error) => error.hint(),
+            Self::Memory { .. } => {
+                Some("--vm-memory, or `memory` in vial.yaml, asks for less (512Mi at least)".into())
+            }
+            Self::Disk { .. } => {
+                Some("nothing was made; mend the file, or `disks` in vial.yaml".into())
+            }
+            Self::Image(error) => error.hint(),
             _ => None,
         }
     }

@@ -11,8 +11,10 @@
 //! # On failure
 //! The cluster stays as far as it came, for a look at its logs; its record says `creating`.
 
+mod accelerator;
 mod boot;
 mod bring_up;
+mod check;
 mod container;
 mod disks;
 mod down;
@@ -29,8 +31,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use accelerator::find_out as find_out_accelerator;
 pub use boot::boot;
 pub use bring_up::{bring_up, connect};
+pub use check::check;
 pub use disks::disks;
 pub(crate) use disks::on_host;
 pub use down::down;
@@ -42,16 +46,13 @@ pub use reset::reset;
 pub use stop::{Stop, stop};
 use vial_image::NodeImage;
 use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};
-use vial_spec::ClusterSpec;
+use vial_spec::{ClusterSpec, NodeConfig};
 
 use crate::paths::Paths;
 use crate::pki::ClusterPki;
 use crate::plan::{ADMIN, Change, Facts, ImageFacts, MachineFacts, Plan, changes, plan};
 use crate::record::{Journal, OpenPort, Record};
 use crate::{Error, Result};
-
-/// Software emulation: a thread for each processor, half a gigabyte for what was translated.
-const ACCELERATOR: &str = "tcg,thread=multi,tb-size=512";
 
 /// A cluster that is about to be brought up: everything decided and announced on disk.
 pub struct Prepared {
@@ -134,7 +135,7 @@ pub fn prepare(
         registry_port: record.registry_port,
         machine: MachineFacts {
             command_line: vial_image::machine::COMMAND_LINE.into(),
-            accelerator: ACCELERATOR.into(),
+            accelerator: accelerator::known(paths),
             containerd_root: format!("/{}", NodeImage::CONTAINERD_ROOT),
         },
     };
@@ -214,14 +215,10 @@ pub async fn sandbox(
         return Ok(sandbox.into());
     }
     maker.sweep(&spec).await?;
-    let mounts = prepared
-        .plan
-        .spec
-        .nodes
-        .iter()
-        .flat_map(|node| &node.mounts);
-    let mounts = mounts
-        .map(|mount| (mount.host_path.clone().into(), mount.read_only))
+    let nodes = prepared.plan.spec.nodes.iter();
+    let mounts = nodes
+        .flat_map(NodeConfig::host_paths)
+        .map(|(path, read_only)| (path.to_path_buf(), read_only))
         .collect();
     let spec = SandboxSpec {
         program: program(paths)?,

@@ -7,6 +7,7 @@
 //!                                                                                  │ name, clock, limits    identity.rs
 //!                                                                                  │ mounts, cgroups        files.rs
 //!                                                                                  │ modules, sysctls       kernel.rs
+//!                                                                                  │ more disks, swap       disks.rs
 //!                                                                                  │ network                network.rs
 //!  vial-link ═════════ virtio-serial ═════════════════════════════════════════════ └ exec ─► vial-machine serve: the agent
 //! ```
@@ -21,6 +22,7 @@
 //! One line on the console says what could not be done, and the machine is switched off: what cannot come up is not to
 //! look like something that is about to.
 
+mod disks;
 mod files;
 mod identity;
 mod kernel;
@@ -91,7 +93,9 @@ fn prepare() -> Result<Infallible, Error> {
     identity::assume(&spec)?;
     files::mount(&spec)?;
     identity::write_machine_id(&spec)?;
+    disks::modules(&spec)?;
     kernel::set_up(&spec)?;
+    disks::set_up(&spec)?;
     network::raise(&spec)?;
     let mut second = Command::new(PROGRAM);
     second.arg0(ROLE).arg(SERVE).env_clear().envs(&spec.env);

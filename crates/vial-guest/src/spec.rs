@@ -32,12 +32,21 @@ pub struct MachineSpec {
     /// Of the machine's own disk, in order.
     #[serde(default)]
     pub mounts: Vec<DataMount>,
+    /// Its kernel is not the image's, and its modules are on the disk `modules`.
+    #[serde(default)]
+    pub own_modules: bool,
     /// Kernel modules beside those that every machine has, by name, loaded before the sysctls are set.
     #[serde(default)]
     pub modules: Vec<String>,
     /// Kernel settings by name: `vm.max_map_count`.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
+    /// Serials of disks beside those of every machine: they are waited for.
+    #[serde(default)]
+    pub disks: Vec<String>,
+    /// There is a disk `swap`.
+    #[serde(default)]
+    pub swap: bool,
     /// Its network interfaces.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
@@ -74,6 +83,8 @@ pub struct DataMount {
 pub struct Interface {
     /// `eth0`.
     pub name: String,
+    /// By which it is found.
+    pub mac: [u8; 6],
     /// With their prefixes.
     pub addresses: BTreeSet<IpNet>,
     /// Over this interface.
@@ -130,10 +141,14 @@ mod tests {
                 source: "log".into(),
                 target: "/var/log".into(),
             }],
+            own_modules: true,
             modules: vec!["wireguard".into()],
             sysctls: BTreeMap::from([("vm.max_map_count".into(), "262144".into())]),
+            disks: vec!["scratch".into()],
+            swap: true,
             interfaces: vec![Interface {
                 name: "eth0".into(),
+                mac: [2, 0, 0, 0, 1, 1],
                 addresses: BTreeSet::from(["10.89.0.3/24".parse().unwrap()]),
                 routes: vec![Route {
                     destination: "0.0.0.0/0".parse().unwrap(),

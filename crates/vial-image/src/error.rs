@@ -167,6 +167,14 @@ pub enum Error {
         /// What it lacks.
         reason: String,
     },
+    /// A file is no kernel for virtual machines, or a directory has not the modules of one.
+    #[error("{path} is no kernel for virtual machines: {reason}")]
+    NoKernel {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The Debian part of a build failed.
     #[error("cannot make the debian root file system")]
     Debian(#[source] Box<DebianError>),
@@ -194,6 +202,7 @@ impl Error {
             Self::Fetch { .. } => "check the network, or use `--source go` or `--k8s-bin DIR`".into(),
             Self::NoProgram { program, .. } if program == "go" => "install Go 1.26 or newer (https://go.dev/dl), or use `--source release`".into(),
             Self::NoMachine { .. } => "`vial node-image build` without --no-vm puts a kernel and QEMU in".into(),
+            Self::NoKernel { .. } => "`--kernel` is a bzImage or an uncompressed ELF kernel for x86-64, `--modules` the directory with its modules.dep".into(),
             Self::Debian(error) => return debian_hint(error),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "free some space there, or set VIAL_HOME to a directory on another disk".into(),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run it as root".into(),

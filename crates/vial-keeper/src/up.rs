@@ -120,6 +120,9 @@ pub(crate) async fn bring(
         &spec.node_image,
         record.as_ref().map(|record| record.image_digest.as_str()),
     )?;
+    let before = keeper.living().map(|living| Arc::clone(&living.plan));
+    execute::check(spec, before.as_ref().map(|plan| &plan.spec))?;
+    execute::find_out_accelerator(&keeper.paths, spec, &image, report).await;
     let mut own = None;
     let birth = || {
         let free = OwnPorts::free()?;

@@ -15,7 +15,7 @@ mod socket;
 mod sysctl;
 pub mod wish;
 
-pub use apply::{NETNS, apply, configure};
+pub use apply::{NETNS, apply, configure, rename};
 pub use error::NetError;
 pub use host::{Families, Uplinks};
 pub use relay::{PIPES, relay};

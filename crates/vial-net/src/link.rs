@@ -49,6 +49,40 @@ impl Link {
         })
     }
 
+    /// Finds the interface with a hardware address, which is to be called `name`.
+    pub(crate) async fn with_address(
+        handle: &Handle,
+        mac: [u8; 6],
+        name: &str,
+    ) -> Result<Self, NetError> {
+        let operation = || {
+            let parts: Vec<_> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("find the interface {name}, {}", parts.join(":"))
+        };
+        let mut all = handle.link().get().execute();
+        while let Some(message) = all.try_next().await.during(operation)? {
+            let has = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Address(address) if *address == mac);
+            let name = message.attributes.iter().find_map(|one| match one {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            });
+            if let (Some(name), true) = (name, message.attributes.iter().any(has)) {
+                return Ok(Self::from(&name, &message));
+            }
+        }
+        Err(NetError {
+            operation: operation(),
+            source: std::io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    /// Calls it otherwise.
+    pub(crate) async fn rename(&self, handle: &Handle, name: &str) -> Result<(), NetError> {
+        let message = LinkUnspec::new_with_index(self.index).name(name.to_owned());
+        let set = handle.link().set(message.build()).execute().await;
+        set.during(|| format!("call the interface {} {name}", self.name))
+    }
+
     fn from(name: &str, message: &LinkMessage) -> Self {
         let controller = message
             .attributes

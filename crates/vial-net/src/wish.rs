@@ -31,6 +31,17 @@ pub struct Node {
     pub interface: Interface,
     /// Who may open [`TAP`], when the node is a machine behind it.
     pub machine: Option<u32>,
+    /// Further interfaces of a machine.
+    pub taps: Vec<Tap>,
+}
+
+/// An interface of a machine's node that leads into the machine, beside [`TAP`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tap {
+    /// Of the interface: `tap1`.
+    pub name: String,
+    /// The bridge of the sandbox that it leads to; made when it is not [`Network::bridge`].
+    pub bridge: String,
 }
 
 /// The interface of a machine's node that leads into the machine.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use tonic::Status;
-use vial_net::wish::{Interface, Network, Node, Route, mac_of};
+use vial_net::wish::{Interface, Network, Node, Route, Tap, mac_of};
 use vial_rpc::{NetworkSpec, NodeLink};
 
 /// Understands a network.
@@ -13,12 +13,7 @@ use vial_rpc::{NetworkSpec, NodeLink};
 /// # Errors
 /// `INVALID_ARGUMENT`, naming what is wrong.
 pub(crate) fn wish(spec: &NetworkSpec) -> Result<Network, Status> {
-    if spec.bridge.is_empty() || spec.bridge.len() > 15 {
-        return Err(Status::invalid_argument(format!(
-            "{:?} cannot name a bridge (1 to 15 bytes)",
-            spec.bridge
-        )));
-    }
+    interface_name(&spec.bridge)?;
     Ok(Network {
         bridge: spec.bridge.clone(),
         interface: interface(&spec.addresses, &spec.routes)?,
@@ -48,6 +43,7 @@ fn node(link: &NodeLink) -> Result<Node, Status> {
             mac,
             interface,
             machine: None,
+            taps: Vec::new(),
         },
         // The machine has the hardware address and all that is on it; its cable another one.
         user => Node {
@@ -55,8 +51,28 @@ fn node(link: &NodeLink) -> Result<Node, Status> {
             mac: mac_of(&format!("{} (cable)", link.node)),
             interface: Interface::default(),
             machine: Some(user),
+            taps: link.taps.iter().map(tap).collect::<Result<_, _>>()?,
         },
     })
+}
+
+fn tap(tap: &vial_rpc::Tap) -> Result<Tap, Status> {
+    for name in [&tap.name, &tap.bridge] {
+        interface_name(name)?;
+    }
+    Ok(Tap {
+        name: tap.name.clone(),
+        bridge: tap.bridge.clone(),
+    })
+}
+
+fn interface_name(name: &str) -> Result<(), Status> {
+    match name.len() {
+        1..=15 => Ok(()),
+        _ => Err(Status::invalid_argument(format!(
+            "{name:?} cannot name an interface (1 to 15 bytes)"
+        ))),
+    }
 }
 
 /// A name that becomes a file or directory must be one path component.

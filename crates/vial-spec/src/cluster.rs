@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -156,6 +157,19 @@ pub struct NodeConfig {
     pub files: Vec<OverlayFile>,
     /// Per-node changes, over the cluster-wide `components`.
     pub components: BTreeMap<String, ComponentConfig>,
+}
+
+impl NodeConfig {
+    /// What of the host the sandbox shows it, and whether only to be read: its mounts, then the files of its disks.
+    pub fn host_paths(&self) -> impl Iterator<Item = (&Path, bool)> {
+        let mounts = self.mounts.iter();
+        let mounts = mounts.map(|mount| (Path::new(&mount.host_path), mount.read_only));
+        let machine = self.machine.iter();
+        let files = machine
+            .flat_map(Machine::files)
+            .map(|(disk, path)| (path, disk.read_only));
+        mounts.chain(files)
+    }
 }
 
 /// A taint, as Kubernetes has it.

@@ -6,6 +6,7 @@
 pub mod cidr;
 mod cluster;
 pub mod defaults;
+mod devices;
 pub mod file;
 mod machine;
 pub mod names;
@@ -16,7 +17,10 @@ pub mod validate;
 mod workers;
 
 pub use cluster::*;
+pub use devices::{
+    Bus, DiskContent, DiskFormat, ExtraDisk, MGMT, Nic, NicModel, mac_text, usual_mac,
+};
 pub use file::{File, ParseError};
-pub use machine::{DiskCache, Driver, Machine};
+pub use machine::{DiskCache, Driver, Machine, NumaNode, OwnKernel, PageSize};
 pub use validate::{Overrides, ValidationErrors};
 pub use workers::{AddError, Fashion};

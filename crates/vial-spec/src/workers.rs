@@ -55,6 +55,7 @@ impl ClusterSpec {
                 let node = node.ok_or_else(|| AddError::Unknown((*name).to_owned()))?;
                 NodeConfig {
                     mounts: Vec::new(),
+                    machine: node.machine.as_ref().map(Machine::like),
                     ..node.clone()
                 }
             }
@@ -70,12 +71,17 @@ impl ClusterSpec {
         if free.len() < wanted {
             return Err(AddError::TooMany { there });
         }
-        spec.nodes
-            .extend(free.into_iter().map(|ordinal| NodeConfig {
+        spec.nodes.extend(free.into_iter().map(|ordinal| {
+            NodeConfig {
                 name: format!("w-{ordinal}"),
                 ordinal,
+                machine: pattern
+                    .machine
+                    .clone()
+                    .map(|machine| machine.of(Role::Worker, ordinal)),
                 ..pattern.clone()
-            }));
+            }
+        }));
         spec.nodes.sort_by_key(|node| (node.role, node.ordinal));
         Ok(spec)
     }

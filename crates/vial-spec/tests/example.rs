@@ -65,7 +65,8 @@ fn the_example_is_a_cluster() {
             ("cp-1", Role::ControlPlane),
             ("w-1", Role::Worker),
             ("w-2", Role::Worker),
-            ("w-3", Role::Worker)
+            ("w-3", Role::Worker),
+            ("w-4", Role::Worker)
         ]
     );
     let zone = |node: &str| spec.node(node).unwrap().labels["example.com/zone"].clone();

@@ -3,12 +3,14 @@
 use proptest::prelude::*;
 use serde_json::json;
 use vial_spec::file::{
-    CidrList, ComponentEntry, DnsEntry, EtcdEntry, FileEntry, FullTaint, InlineManifest,
-    MachineEntry, ManifestEntry, MountEntry, NetworkEntry, NodeEntry, Scalar, TaintEntry,
-    WorkerGroup, Workers,
+    CidrList, ComponentEntry, DiskEntry, DnsEntry, EtcdEntry, FileEntry, FullTaint, InlineManifest,
+    MachineEntry, ManifestEntry, MountEntry, NetworkEntry, NicEntry, NodeEntry, NumaEntry, Scalar,
+    TaintEntry, WorkerGroup, Workers,
 };
 use vial_spec::size::Size;
-use vial_spec::{Cni, DiskCache, Driver, File, IpFamily, Overrides};
+use vial_spec::{
+    Bus, Cni, DiskCache, DiskFormat, Driver, File, IpFamily, NicModel, Overrides, PageSize,
+};
 
 /// Text as nasty as YAML may hold it: quotes, colons, line breaks, words that look like other types.
 fn text() -> impl Strategy<Value = String> {
@@ -59,6 +61,36 @@ fn taint() -> impl Strategy<Value = TaintEntry> {
 }
 
 prop_compose! {
+    fn part()(cpus in any::<u32>(), memory in any::<u64>(), distances in prop::collection::vec(any::<u8>(), 0..3)) -> NumaEntry {
+        NumaEntry { cpus, memory: Size::from_bytes(memory), distances }
+    }
+}
+
+prop_compose! {
+    fn disk()(
+        name in text(),
+        bus in prop_oneof![Just(Bus::Virtio), Just(Bus::Nvme), Just(Bus::Scsi), Just(Bus::Usb)],
+        size in prop::option::of(any::<u64>()),
+        file in prop::option::of(text()),
+        format in prop::option::of(prop_oneof![Just(DiskFormat::Raw), Just(DiskFormat::Qcow2)]),
+        (shared, read_only) in any::<(bool, bool)>(),
+    ) -> DiskEntry {
+        DiskEntry { name, bus, size: size.map(Size::from_bytes), file: file.map(Into::into), format, shared, read_only }
+    }
+}
+
+prop_compose! {
+    fn nic()(
+        network in text(),
+        model in prop_oneof![Just(NicModel::Virtio), Just(NicModel::E1000)],
+        mac in prop::option::of(text()),
+        addresses in prop::collection::vec(text(), 0..3),
+    ) -> NicEntry {
+        NicEntry { network, model, mac, addresses }
+    }
+}
+
+prop_compose! {
     fn machine()(
         cpus in prop::option::of(any::<u32>()),
         (memory, disk) in (prop::option::of(any::<u64>()), prop::option::of(any::<u64>())),
@@ -66,9 +98,20 @@ prop_compose! {
         (kernel_args, modules, qemu_args) in (
             prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3)),
         sysctls in map(scalar()),
+        (ephemeral, swap) in (prop::option::of(any::<bool>()), prop::option::of(any::<u64>())),
+        huge_pages in prop::collection::btree_map(
+            prop_oneof![Just(PageSize::TwoMi), Just(PageSize::OneGi)], any::<u64>().prop_map(Size::from_bytes), 0..3),
+        (numa, disks, nics) in (
+            prop::collection::vec(part(), 0..3), prop::collection::vec(disk(), 0..3), prop::collection::vec(nic(), 0..3)),
+        (kernel, kernel_modules) in (prop::option::of(text()), prop::option::of(text())),
     ) -> MachineEntry {
         let (memory, disk) = (memory.map(Size::from_bytes), disk.map(Size::from_bytes));
-        MachineEntry { cpus, memory, disk, disk_cache, kernel_args, modules, sysctls, qemu_args }
+        let swap = swap.map(Size::from_bytes);
+        let (kernel, kernel_modules) = (kernel.map(Into::into), kernel_modules.map(Into::into));
+        MachineEntry {
+            cpus, memory, disk, disk_cache, ephemeral, swap, numa, huge_pages, disks, nics, kernel, kernel_modules,
+            kernel_args, modules, sysctls, qemu_args,
+        }
     }
 }
 

@@ -5,9 +5,11 @@ use std::io;
 use std::path::Path;
 
 use indoc::indoc;
+use vial_spec::file::MachineEntry;
 use vial_spec::validate::ReadFile;
 use vial_spec::{
-    ClusterSpec, Cni, DiskCache, File, IpFamily, Machine, NodeConfig, Overrides, ValidationErrors,
+    ClusterSpec, Cni, DiskCache, DiskContent, DiskFormat, File, IpFamily, Machine, NodeConfig,
+    Overrides, ValidationErrors, mac_text,
 };
 
 const HEAD: &str = "apiVersion: vial/v1\nkind: Cluster\n";
@@ -528,6 +530,121 @@ fn machines_come_after_containers_and_are_described_where_they_are_made() {
         ..two
     };
     assert_eq!(machine("w-3"), three);
+}
+
+#[test]
+fn the_shape_of_a_machine() {
+    let spec = spec(indoc::indoc! {"
+        workers:
+          driver: vm
+          count: 2
+          vm:
+            swap: 256Mi
+            disks:
+              - {name: scratch, size: 1Gi}
+              - {name: both, bus: scsi, size: 64Mi, shared: true}
+            nics: [{network: mgmt}]
+        nodes:
+          w-2:
+            vm:
+              numa:
+                - {cpus: 2, memory: 1Gi, distances: [10, 30]}
+                - {cpus: 1, memory: 512Mi, distances: [30, 10]}
+              hugePages: {2Mi: 64Mi, 1Gi: 0Gi}
+              disks: [{name: scratch, bus: nvme, file: /srv/x.qcow2, readOnly: true}]
+              nics:
+                - {network: storage, model: vmxnet3, mac: '02:00:00:00:07:0A', addresses: [192.168.7.1/24]}
+                - {network: storage}
+    "}.replace(", 1Gi: 0Gi", "").as_str());
+    let machine = |name: &str| {
+        let mut nodes = spec.nodes.iter();
+        let node = nodes.find(|node| node.name == name).unwrap();
+        node.machine.clone().unwrap()
+    };
+    let (one, two) = (machine("w-1"), machine("w-2"));
+    assert_eq!((one.cpus, one.memory.to_string()), (2, "2Gi".into()));
+    assert_eq!((two.cpus, two.memory.to_string()), (3, "1536Mi".into()));
+    assert_eq!(one.swap, two.swap);
+    assert_eq!(mac_text(one.nics[0].mac), "02:00:00:01:01:01");
+    let macs: Vec<_> = two.nics.iter().map(|nic| mac_text(nic.mac)).collect();
+    assert_eq!(macs, ["02:00:00:00:07:0a", "02:00:00:02:01:02"]);
+    let names: Vec<_> = two.disks.iter().map(|disk| disk.name.as_str()).collect();
+    assert_eq!(names, ["both", "scratch"]);
+    assert_eq!(one.disks[1], two.disks[0]);
+    let file = DiskContent::File {
+        path: "/srv/x.qcow2".into(),
+        format: DiskFormat::Qcow2,
+    };
+    assert_eq!(two.disks[1].content, file);
+    assert_eq!(two.huge_pages.len(), 1);
+}
+
+#[test]
+fn shapes_that_cannot_be() {
+    let of = |vm: &str| errors(&format!("vmWorkers: 1\nnodes: {{w-1: {{vm: {{{vm}}}}}}}"));
+    insta::assert_snapshot!(of("cpus: 2, numa: [{cpus: 1, memory: 1Gi}, {cpus: 2, memory: 1Gi, distances: [9]}]"), @r"
+    vial.yaml:4:29: nodes.w-1.vm.numa: either all parts have `distances`, or none
+    vial.yaml:4:29: nodes.w-1.vm.numa: the parts have 3 processors, the machine 2
+    vial.yaml:4:83: nodes.w-1.vm.numa[1].distances: there are 2 parts, and 1 distances to them
+    ");
+    insta::assert_snapshot!(of("memory: 1Gi, numa: [{memory: 512Mi, distances: [11, 255]}, {memory: 1M, distances: [20, 10]}]"), @r"
+    vial.yaml:4:33: nodes.w-1.vm.numa: the parts have 0 processors, the machine 1 to 64
+    vial.yaml:4:33: nodes.w-1.vm.numa: the parts have 537870912 of memory, the machine 1Gi
+    vial.yaml:4:68: nodes.w-1.vm.numa[0].distances[0]: the distance to itself is 10
+    vial.yaml:4:72: nodes.w-1.vm.numa[0].distances[1]: the distance to another part is 11 to 254
+    vial.yaml:4:80: nodes.w-1.vm.numa[1].memory: 1M is not a number of whole Mi, 64Mi at least
+    ");
+    insta::assert_snapshot!(of("memory: 1Gi, hugePages: {1Gi: 1Gi, 2Mi: 3Mi}"), @r"
+    vial.yaml:4:33: nodes.w-1.vm.hugePages: of 1Gi of memory, 1027Mi in huge pages leave less than the 512Mi that a node needs
+    vial.yaml:4:55: nodes.w-1.vm.hugePages.2Mi: 3Mi is not a multiple of 2Mi
+    ");
+    insta::assert_snapshot!(of("disks: [{name: data, size: 1Gi}, {name: A, size: 1}, {name: x}, {name: x, size: 1Gi, file: y}, {name: q, file: y.qcow2, shared: true}]"), @r#"
+    vial.yaml:4:29: nodes.w-1.vm.disks[0].name: "data" is the name of a disk that every machine has
+    vial.yaml:4:54: nodes.w-1.vm.disks[1].name: "A" is not the name of a disk: 1 to 20 lower-case letters, digits and "-"
+    vial.yaml:4:63: nodes.w-1.vm.disks[1].size: 1 is too little, 1Mi is the least
+    vial.yaml:4:73: nodes.w-1.vm.disks[2]: a disk has either `size` or `file`
+    vial.yaml:4:84: nodes.w-1.vm.disks[3]: a disk has either `size` or `file`
+    vial.yaml:4:85: nodes.w-1.vm.disks[3].name: the disk "x" is there twice
+    vial.yaml:4:140: nodes.w-1.vm.disks[4].shared: a qcow2 file has one writer: it can only be shared with `readOnly: true`
+    "#);
+    insta::assert_snapshot!(of("disks: [{name: stick, bus: usb, size: 1Gi}], nics: [{network: a, model: e1000}, {network: A b, mac: '03:00:00:00:00:01', addresses: [10.0.0.1]}]"), @r#"
+    vial.yaml:4:42: nodes.w-1.vm.disks[0].bus: the node image's kernel has no driver for usb; `kernel` and `kernelModules` give it one that has
+    vial.yaml:4:85: nodes.w-1.vm.nics[0].model: the node image's kernel has no driver for e1000; `kernel` and `kernelModules` give it one that has
+    vial.yaml:4:101: nodes.w-1.vm.nics[1].network: "A b" is not the name of a network: 1 to 11 lower-case letters, digits and "-"
+    vial.yaml:4:115: nodes.w-1.vm.nics[1].mac: 03:00:00:00:00:01 is an address of many (its first byte is odd)
+    vial.yaml:4:153: nodes.w-1.vm.nics[1].addresses[0]: "10.0.0.1" is not an address with its prefix, as 192.168.7.3/24 is
+    "#);
+    insta::assert_snapshot!(of("ephemeral: true, disk: 20Gi, kernelModules: /lib/modules/x"), @r"
+    vial.yaml:4:37: nodes.w-1.vm.disk: an ephemeral machine has no disk: what it writes is in its memory
+    vial.yaml:4:49: nodes.w-1.vm.kernelModules: the node image's kernel has its own modules; `kernel` names the kernel that they are for
+    ");
+    insta::assert_snapshot!(errors("vmWorkers: 2\nnodes: {w-1: {vm: {disks: [{name: x, size: 1Gi, shared: true}]}}, w-2: {vm: {disks: [{name: x, size: 2Gi, shared: true}]}}}"), @r#"vial.yaml:4:78: nodes.w-2.vm.disks: the shared disk "x" of w-2 is another one than that of w-1"#);
+    // With a kernel of one's own, drivers are one's own business.
+    spec(
+        "vmWorkers: 1\nnodes: {w-1: {vm: {kernel: /k, disks: [{name: stick, bus: usb, size: 1Gi}]}}}",
+    );
+}
+
+#[test]
+fn flags_are_for_all_machines() {
+    let flags = Overrides {
+        vm_workers: Some(2),
+        machines: MachineEntry {
+            memory: Some("1Gi".parse().unwrap()),
+            ephemeral: Some(true),
+            ..MachineEntry::default()
+        },
+        ..Overrides::default()
+    };
+    let spec = validate("", &flags).unwrap();
+    let machines = spec.nodes.iter().filter_map(|node| node.machine.as_ref());
+    let memories: Vec<_> = machines
+        .map(|one| (one.memory.to_string(), one.ephemeral))
+        .collect();
+    assert_eq!(
+        memories,
+        [("1Gi".to_owned(), true), ("1Gi".to_owned(), true)]
+    );
 }
 
 #[test]

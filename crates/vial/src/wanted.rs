@@ -14,9 +14,12 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use vial_spec::file::MachineEntry;
 use vial_spec::port::PortForward;
 use vial_spec::validate::Problem;
-use vial_spec::{ClusterSpec, Driver, File, Overrides, ParseError, Role, ValidationErrors};
+use vial_spec::{
+    ClusterSpec, Driver, File, Machine, Overrides, ParseError, Role, ValidationErrors,
+};
 
 use crate::context::DEFAULT_CLUSTER;
 use crate::error::{Code, Error, Result};
@@ -31,7 +34,10 @@ pub(crate) fn from_file(
     fallback: &str,
 ) -> Result<ClusterSpec> {
     let (text, origin, directory) = read(path)?;
-    let file = File::parse(&text, &origin).map_err(parse_error)?;
+    let mut file = File::parse(&text, &origin).map_err(parse_error)?;
+    // Of `vial.yaml` the directory is empty, which has no absolute form.
+    let absolute = std::path::absolute(Path::new(".").join(&directory));
+    file.resolve_paths(absolute.as_deref().unwrap_or(&directory));
     if overrides.name.is_none() && file.name.is_none() {
         overrides.name = Some(fallback.to_owned());
     }
@@ -91,6 +97,7 @@ pub(crate) fn from_flags(
         name: overrides.name,
         workers: overrides.workers.or(made_with.workers),
         vm_workers: overrides.vm_workers.or(made_with.vm_workers),
+        machines: overrides.machines.over(made_with.machines),
         node_image: overrides
             .node_image
             .or(made_with.node_image.filter(|_| !names_kubernetes)),
@@ -114,6 +121,7 @@ fn with_ports(existing: &ClusterSpec, more: Vec<PortForward>) -> Result<ClusterS
         name,
         workers: made_with.workers,
         vm_workers: made_with.vm_workers,
+        machines: made_with.machines,
         ports,
         ..Overrides::default()
     };
@@ -138,12 +146,32 @@ fn flags_of(spec: &ClusterSpec) -> Overrides {
         name: Some(spec.name.clone()),
         workers: workers(Driver::Container),
         vm_workers: workers(Driver::Vm),
+        machines: spec
+            .nodes
+            .iter()
+            .find_map(|node| node.machine.as_ref())
+            .map(machine_flags)
+            .unwrap_or_default(),
         kubernetes: None,
         node_image: Some(spec.node_image.clone()),
         ip_family: Some(spec.network.ip_family),
         cni: Some(spec.network.cni),
         ports: spec.ports.clone(),
         outbound: Some(spec.outbound),
+    }
+}
+
+/// The flags that would make machines like this one, without those that say what is so anyway.
+fn machine_flags(machine: &Machine) -> MachineEntry {
+    let usual = Machine::default();
+    let kernel = machine.kernel.clone();
+    MachineEntry {
+        cpus: (machine.cpus != usual.cpus).then_some(machine.cpus),
+        memory: (machine.memory != usual.memory).then_some(machine.memory),
+        ephemeral: machine.ephemeral.then_some(true),
+        kernel_modules: kernel.as_ref().and_then(|kernel| kernel.modules.clone()),
+        kernel: kernel.map(|kernel| kernel.file),
+        ..MachineEntry::default()
     }
 }
 

@@ -60,8 +60,10 @@ async fn attempt(
 pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> Error {
     let disk = paths.cluster_dir(cluster).join("nodes").join(node);
     let run = paths.run_dir(cluster).join("agents");
-    let console = run.join(format!("{node}.machine/console.log"));
-    let logs = [disk.join("machine-log/vial/qemu.log"), console];
+    let console = |name| run.join(format!("{node}.machine/{name}.log"));
+    // Only a kernel of the person's own has a serial port too.
+    let [serial, console] = ["serial", "console"].map(console);
+    let logs = [disk.join("machine-log/vial/qemu.log"), serial, console];
     let said = logs
         .iter()
         .map(|log| tail(log))

@@ -5,6 +5,9 @@
 //! program        the same, of this vial
 //! initrd         first program, modules, and what this machine is told      written at every start
 //! data           its own disk                                               made once, kept until the node is removed
+//! disk-NAME      another one; of shared ones, a link to shared-disks/NAME   likewise, until the cluster is removed
+//! swap           empty                                                      likewise
+//! modules        of a kernel of the person's own                            a hard link
 //! ```
 //! The links keep a machine what it was when images come and go.
 
@@ -13,8 +16,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vial_guest::MachineSpec;
-use vial_image::machine::{self, Machine};
+use vial_image::machine::{self, Machine as Base, OwnKernel};
 use vial_image::{NodeImage, Store};
+use vial_spec::size::Size;
+use vial_spec::{DiskContent, Machine};
 
 use super::{Prepared, program};
 use crate::paths::{Paths, private_dir};
@@ -29,7 +34,7 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
     let nodes = prepared.plan.running().filter_map(|node| {
         let wanted = node.config.machine.as_ref()?;
         let guest = node.containers.iter().find_map(|one| one.guest.clone())?;
-        Some((node.config.name.clone(), wanted.disk.bytes(), guest))
+        Some((node.config.name.clone(), wanted.clone(), guest))
     });
     let nodes: Vec<_> = nodes.collect();
     if nodes.is_empty() {
@@ -42,12 +47,24 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
         let image = store.find(&digest)?;
         let shared = store.machine(&image)?;
         let program = store.program_disk(&image, &program(&paths)?)?;
-        for (name, bytes, guest) in nodes {
+        let cluster_dir = paths.cluster_dir(&cluster);
+        for (name, wanted, guest) in nodes {
             let run = paths.run_dir(&cluster).join("agents");
             let socket = run.join(format!("{name}.node"));
             private_dir(&socket).map_err(Error::file("make", &socket))?;
-            let node = paths.cluster_dir(&cluster).join("nodes").join(&name);
-            lay(&node, &shared, &program, &image, bytes, guest)?;
+            let node = cluster_dir.join("nodes").join(&name);
+            let from = Origin {
+                base: &shared,
+                own: wanted
+                    .kernel
+                    .as_ref()
+                    .map(|own| store.own_kernel(&image, &own.file, own.modules.as_deref()))
+                    .transpose()?,
+                program: &program,
+                image: &image,
+            };
+            lay(&node, &from, &wanted, guest)?;
+            further_disks(&cluster_dir, &node, &wanted)?;
         }
         Ok::<_, Error>(())
     });
@@ -59,14 +76,15 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
     .await
 }
 
-fn lay(
-    node: &Path,
-    shared: &Machine,
-    program: &Path,
-    image: &NodeImage,
-    bytes: u64,
-    guest: MachineSpec,
-) -> Result<()> {
+/// What a machine is laid from.
+struct Origin<'a> {
+    base: &'a Base,
+    own: Option<OwnKernel>,
+    program: &'a Path,
+    image: &'a NodeImage,
+}
+
+fn lay(node: &Path, from: &Origin<'_>, wanted: &Machine, guest: MachineSpec) -> Result<()> {
     let own = node.join("machine");
     for dir in [
         own.clone(),
@@ -75,12 +93,20 @@ fn lay(
     ] {
         fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
     }
+    let (kernel, base) = match &from.own {
+        Some(own) => (&own.kernel, &own.initrd),
+        None => (&from.base.kernel, &from.base.initrd),
+    };
+    let modules = from.own.as_ref().and_then(|own| own.modules.as_deref());
     for (name, source) in [
-        ("kernel", shared.kernel.as_path()),
-        ("root", &shared.root),
-        ("program", program),
+        ("kernel", Some(kernel.as_path())),
+        ("root", Some(&from.base.root)),
+        ("program", Some(from.program)),
+        ("modules", modules),
     ] {
-        link(source, &own.join(name))?;
+        if let Some(source) = source {
+            link(source, &own.join(name))?;
+        }
     }
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -89,14 +115,51 @@ fn lay(
         unix_ms: u64::try_from(now.as_millis()).unwrap_or_default(),
         ..guest
     };
-    let base = fs::read(&shared.initrd).map_err(Error::file("read", &shared.initrd))?;
+    let base = fs::read(base).map_err(Error::file("read", base))?;
     let initrd = own.join("initrd");
     let aside = own.join("initrd.new");
     fs::write(&aside, machine::with_spec(base, &guest.to_json()))
         .and_then(|()| fs::rename(&aside, &initrd))
         .map_err(Error::file("write", &initrd))?;
-    machine::data_disk(image, &own.join("data"), bytes)?;
+    if !wanted.ephemeral {
+        machine::data_disk(from.image, &own.join("data"), wanted.disk.bytes())?;
+    }
     Ok(())
+}
+
+/// Swap and empty disks, where they are missing: sparse files.
+fn further_disks(cluster: &Path, node: &Path, wanted: &Machine) -> Result<()> {
+    let own = node.join("machine");
+    if let Some(size) = wanted.swap {
+        sparse(&own.join("swap"), size)?;
+    }
+    for disk in &wanted.disks {
+        let DiskContent::Empty(size) = disk.content else {
+            continue;
+        };
+        let path = own.join(format!("disk-{}", disk.name));
+        if !disk.shared {
+            sparse(&path, size)?;
+            continue;
+        }
+        let directory = cluster.join("shared-disks");
+        fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
+        let shared = directory.join(&disk.name);
+        sparse(&shared, size)?;
+        link(&shared, &path)?;
+    }
+    Ok(())
+}
+
+fn sparse(path: &Path, size: Size) -> Result<()> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let aside = path.with_added_extension("new");
+    fs::File::create(&aside)
+        .and_then(|file| file.set_len(size.bytes()))
+        .and_then(|()| fs::rename(&aside, path))
+        .map_err(Error::file("make", path))
 }
 
 /// Makes `target` another name of `source`, whatever it was before; a machine that runs goes on with what it has open.

@@ -126,13 +126,16 @@ fn refuse_unchangeable(old: &Plan, new: &Plan) -> Result<()> {
         {
             return refuse(format!("mounts of node {name}"));
         }
-        if old.node(name).is_none() && !node.config.mounts.is_empty() {
-            return refuse(format!("mounts of the new node {name}"));
+        if old.node(name).is_none() && node.config.host_paths().next().is_some() {
+            return refuse(format!(
+                "what the new node {name} has of the host (mounts, files as disks)"
+            ));
         }
         // They are numbered over all nodes, in the order of the nodes that there were when the sandbox was made.
         let moved = old.node(name).is_some_and(|before| {
             let first = |plan: &Plan, node| mount_base(&plan.spec, node);
-            !node.config.mounts.is_empty() && first(old, &before.config) != first(new, &node.config)
+            node.config.host_paths().next().is_some()
+                && first(old, &before.config) != first(new, &node.config)
         });
         if moved {
             return refuse(format!(

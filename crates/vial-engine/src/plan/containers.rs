@@ -148,13 +148,13 @@ fn node_container(
     plan
 }
 
-/// Extra mounts are numbered over all nodes, in order: the index of this node's first.
+/// What is shown of the host is numbered over all nodes, in order: the index of this node's first.
 pub(super) fn mount_base(spec: &ClusterSpec, node: &NodeConfig) -> usize {
     let before = spec
         .nodes
         .iter()
         .take_while(|other| other.name != node.name);
-    before.map(|other| other.mounts.len()).sum()
+    before.map(|other| other.host_paths().count()).sum()
 }
 
 /// Directories of the node's disk (a real file system, unlike the overlay of its root).

@@ -13,10 +13,10 @@ use vial_guest::{Clone, DataMount, Interface, MachineSpec, Route};
 use vial_rpc::probe::How;
 use vial_rpc::{ComponentSpec, ContainerSpec, Mount, NodeLink, Probe, mount::Kind};
 use vial_sandbox::inside;
-use vial_spec::{Machine, NodeConfig, Role};
+use vial_spec::{Bus, Machine, NicModel, NodeConfig, usual_mac};
 
 use super::component::qemu;
-use super::containers::{ContainerPlan, PATH, base};
+use super::containers::{ContainerPlan, PATH, base, mount_base};
 use super::{ComponentPlan, Context, Stage, files, network};
 use crate::paths::agent_socket_below;
 
@@ -25,6 +25,10 @@ pub(super) const MACHINE_USER: u32 = 65_534;
 /// In the container around it, what a machine starts from: `kernel`, `root` and `program`, which all machines of a node
 /// image share, `initrd` and `data`, its own. On the host: `nodes/NODE/machine`.
 pub const OWN: &str = "/var/lib/machine";
+/// In the container, the files of the host that are disks of the machine, by the names of these.
+pub(super) const FILES: &str = "/var/lib/machine-files";
+/// Of the sandbox; containers have it only where it works.
+const KVM: &str = "/dev/kvm";
 /// In the container, its sockets and the log of its console; `$VIAL_RUN/CLUSTER/agents/NODE.machine` on the host.
 pub(super) const RUN: &str = "/run/vial";
 /// The program of the link: the one static binary, under the name that gives it this role.
@@ -48,12 +52,21 @@ pub(super) fn containers(
         kind: Kind::Bind.into(),
         read_only,
     };
-    let mounts = vec![
+    let mut mounts = vec![
         bind(format!("{disk}/machine"), OWN.into(), false),
         bind(format!("{disk}/machine-log"), "/var/log".into(), false),
         bind(socket.into_owned(), format!("/run/{inner}"), false),
         bind(inside::PROGRAM.into(), LINK.into(), true),
     ];
+    if context.facts.machine.accelerator == "kvm" {
+        mounts.push(bind(KVM.into(), KVM.into(), false));
+    }
+    let first = mount_base(context.spec, node) + node.mounts.len();
+    mounts.extend(wanted.files().enumerate().map(|(index, (disk, _))| {
+        let source = format!("{}/{}", inside::MOUNTS, first + index);
+        let target = format!("{FILES}/{}", disk.name);
+        bind(source, target, disk.read_only)
+    }));
     let name = format!("{}.machine", node.name);
     let upper = format!("{disk}/machine-root");
     let mut around = base(context, &node.name, name, upper, mounts);
@@ -102,18 +115,64 @@ fn spec(
         env: container.env.clone().into_iter().collect(),
         clones: clones.collect(),
         mounts: mounts.collect(),
-        modules: wanted.modules.clone(),
+        own_modules: wanted
+            .kernel
+            .as_ref()
+            .is_some_and(|kernel| kernel.modules.is_some()),
+        modules: drivers(wanted)
+            .map(str::to_owned)
+            .chain(wanted.modules.clone())
+            .collect(),
         sysctls: wanted.sysctls.clone(),
-        interfaces: vec![Interface {
-            name: "eth0".into(),
-            addresses: addresses
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect(),
-            routes: routes.iter().filter_map(route).collect(),
-            mtu: None,
-        }],
+        disks: wanted.disks.iter().map(|disk| disk.name.clone()).collect(),
+        swap: wanted.swap.is_some(),
+        interfaces: interfaces(node, wanted, &addresses, &routes),
     }
+}
+
+/// Of disks and interfaces, where they are no part of the kernel that every machine has: nobody else loads them.
+fn drivers(wanted: &Machine) -> impl Iterator<Item = &'static str> {
+    let disks = |bus: Bus| wanted.disks.iter().any(|disk| disk.bus == bus);
+    let nics = |model: NicModel| wanted.nics.iter().any(|nic| nic.model == model);
+    [
+        ("virtio_scsi", disks(Bus::Scsi)),
+        ("nvme", disks(Bus::Nvme)),
+        ("xhci_pci", disks(Bus::Usb)),
+        ("usb_storage", disks(Bus::Usb)),
+        ("sd_mod", disks(Bus::Scsi) || disks(Bus::Usb)),
+        ("vmxnet3", nics(NicModel::Vmxnet3)),
+        ("e1000", nics(NicModel::E1000)),
+        ("e1000e", nics(NicModel::E1000e)),
+        ("igb", nics(NicModel::Igb)),
+    ]
+    .into_iter()
+    .filter_map(|(name, needed)| needed.then_some(name))
+}
+
+fn interfaces(
+    node: &NodeConfig,
+    wanted: &Machine,
+    addresses: &[String],
+    routes: &[vial_rpc::Route],
+) -> Vec<Interface> {
+    let mut interfaces = vec![Interface {
+        name: "eth0".into(),
+        mac: mac(node),
+        addresses: addresses
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
+        routes: routes.iter().filter_map(route).collect(),
+        mtu: None,
+    }];
+    interfaces.extend(wanted.nics.iter().zip(1..).map(|(nic, number)| Interface {
+        name: format!("eth{number}"),
+        mac: nic.mac,
+        addresses: nic.addresses.iter().copied().collect(),
+        routes: Vec::new(),
+        mtu: None,
+    }));
+    interfaces
 }
 
 fn route(route: &vial_rpc::Route) -> Option<Route> {
@@ -123,13 +182,9 @@ fn route(route: &vial_rpc::Route) -> Option<Route> {
     })
 }
 
-/// The hardware address of a machine's first interface: locally administered, unicast (IEEE 802c), by its name.
-pub(super) fn mac(node: &NodeConfig) -> String {
-    let role = match node.role {
-        Role::ControlPlane => 0,
-        Role::Worker => 1,
-    };
-    format!("02:00:00:00:{role:02x}:{:02x}", node.ordinal)
+/// The hardware address of a machine's first interface.
+pub(super) fn mac(node: &NodeConfig) -> [u8; 6] {
+    usual_mac(0, node.role, node.ordinal)
 }
 
 /// What carries connections into the guest.

@@ -7,6 +7,7 @@
 //!   pods of each node via the node
 //!   services via cp-1 (its kube-proxy translates)
 //!   default via 10.89.129.1 dev outside, while the keeper's pasta runs
+//!   net-NAME ──veth──── further interfaces of nodes that are machines
 //! ```
 
 use std::net::IpAddr;
@@ -14,11 +15,11 @@ use std::net::IpAddr;
 use super::machine::MACHINE_USER;
 use super::registry;
 use ipnet::IpNet;
-use vial_rpc::{NetworkSpec, NodeLink, Route};
-use vial_spec::{ClusterSpec, Cni, IpFamily, LOAD_BALANCER_CIDRS, NodeConfig};
+use vial_rpc::{NetworkSpec, NodeLink, Route, Tap};
+use vial_spec::{ClusterSpec, Cni, IpFamily, LOAD_BALANCER_CIDRS, MGMT, NodeConfig};
 
 /// The bridge's name.
-const BRIDGE: &str = "mgmt";
+const BRIDGE: &str = MGMT;
 
 /// The sandbox's own addresses on the management network: gateway and name server of the nodes, the primary first.
 #[must_use]
@@ -85,7 +86,21 @@ pub(super) fn link(spec: &ClusterSpec, node: &NodeConfig) -> NodeLink {
             Some(_) => MACHINE_USER,
             None => 0,
         },
+        taps: taps(node),
     }
+}
+
+/// Of a machine's further interfaces.
+fn taps(node: &NodeConfig) -> Vec<Tap> {
+    let nics = node.machine.iter().flat_map(|machine| &machine.nics);
+    let taps = nics.zip(1..).map(|(nic, number)| Tap {
+        name: format!("tap{number}"),
+        bridge: match nic.network.as_str() {
+            MGMT => BRIDGE.into(),
+            name => format!("net-{name}"),
+        },
+    });
+    taps.collect()
 }
 
 /// Everything else by way of the sandbox.

@@ -69,6 +69,7 @@ pub(super) fn link(spec: &vial_spec::ClusterSpec) -> NodeLink {
         routes,
         mac: String::new(),
         machine_user: 0,
+        taps: Vec::new(),
     }
 }
 

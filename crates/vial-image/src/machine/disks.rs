@@ -49,30 +49,43 @@ pub(super) fn program(store: &Store, image: &NodeImage, program: &Path) -> Resul
         .and_then(Digest::of_reader)
         .at("read", program)?;
     let path = store.programs().join(format!("{}.erofs", digest.hex()));
-    // Kept for another while.
-    let touched = File::options()
-        .append(true)
-        .open(&path)
-        .and_then(|file| file.set_modified(SystemTime::now()));
-    if touched.is_ok() {
+    if touch(&path) {
         return Ok(path);
     }
     let writer = store.lock()?;
     make_directory(&store.programs())?;
     let scratch = writer.scratch("program-")?;
-    let place = Place::new(scratch.path(), image)?;
     let source = scratch.path().join("source");
     fs::create_dir(&source).at("create", &source)?;
     let copy = source.join("vial");
     if fs::hard_link(program, &copy).is_err() {
         fs::copy(program, &copy).at("copy", program)?;
     }
-    let chroot = place.chroot.show(&source, "source");
+    directory(&writer, image, &source, &path)?;
+    Ok(path)
+}
+
+/// Keeps a file for another while; is it there?
+pub(super) fn touch(path: &Path) -> bool {
+    let file = File::options().append(true).open(path);
+    file.and_then(|file| file.set_modified(SystemTime::now()))
+        .is_ok()
+}
+
+/// Writes a directory of the host as a file system.
+pub(super) fn directory(
+    writer: &Writer,
+    image: &NodeImage,
+    source: &Path,
+    path: &Path,
+) -> Result<()> {
+    let scratch = writer.scratch("directory-")?;
+    let place = Place::new(scratch.path(), image)?;
+    let chroot = place.chroot.show(source, "source");
     let mut arguments = REPRODUCIBLE.to_vec();
     arguments.extend(["/run/out/disk", "/run/source"]);
     run(&chroot, EROFS, &arguments)?;
-    finish(&place.made, &path)?;
-    Ok(path)
+    finish(&place.made, path)
 }
 
 /// Has nobody asked for it since long?

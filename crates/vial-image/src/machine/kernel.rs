@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::no_machine;
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::NodeImage;
 
 /// A kernel and its modules, on the host.
@@ -54,6 +54,24 @@ pub(super) fn extract(kernel: &Kernel) -> Result<Vec<u8>> {
         Ok(vmlinux)
     } else {
         Err(no_machine(&named, "it has no PVH entry (CONFIG_PVH)"))
+    }
+}
+
+/// A kernel of the person's own. One without an entry for PVH is left a bzImage: it unpacks itself, in some seconds.
+pub(super) fn own(file: &Path) -> Result<Vec<u8>> {
+    let refused = |reason: &str| Error::NoKernel {
+        path: file.to_path_buf(),
+        reason: reason.to_owned(),
+    };
+    let bytes = disk::read(file)?;
+    let is_image = !bytes.starts_with(ELF);
+    let vmlinux = uncompress(bytes.clone()).map_err(|reason| refused(&reason))?;
+    match (has_pvh_entry(&vmlinux), is_image) {
+        (true, _) => Ok(vmlinux),
+        (false, true) => Ok(bytes),
+        (false, false) => Err(refused(
+            "it is an ELF file without a PVH entry (CONFIG_PVH), and not a bzImage either",
+        )),
     }
 }
 

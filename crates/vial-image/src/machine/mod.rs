@@ -14,6 +14,7 @@
 //! $VIAL_HOME/images/machine/
 //!   IMAGE/vmlinux-N  initrd-N-BOOT  root-N.erofs    of one image; N: this format, BOOT: digest of vial-boot
 //!   programs/PROGRAM.erofs                          by the program's digest; removed when it was not used for a week
+//!   kernels/DIGEST/                                 of a person's own kernel: kernel, initrd, modules.erofs; likewise
 //! ```
 //! Made once, under the store's lock; each file appears whole or not at all, and goes with its image. What a machine has
 //! open stays with it when the file goes. Only root can make them, and everybody may read them: the image is no secret.
@@ -22,6 +23,7 @@ mod disks;
 mod initrd;
 mod kernel;
 mod modules;
+mod own;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,6 +37,7 @@ use crate::store::{Store, Writer};
 
 pub use disks::{PROGRAM_KEPT, data_disk};
 pub use initrd::with_spec;
+pub use own::{OwnKernel, check_kernel};
 
 /// Increase when this module makes other files of the same image.
 const FORMAT: &str = "1";
@@ -84,7 +87,11 @@ impl Store {
         make_directory(&directory)?;
         make(&machine.kernel, || kernel::extract(&kernel))?;
         make(&machine.initrd, || {
-            Ok(initrd::base(&modules::gather(&kernel)?))
+            let modules = modules::gather(&kernel.modules)?.map_err(|missing| {
+                let reason = format!("it has no driver {missing}, which every machine needs");
+                no_machine(format!("kernel {}", kernel.version), reason)
+            })?;
+            Ok(initrd::base(&modules))
         })?;
         if !machine.root.is_file() {
             disks::root(&writer, image, &machine.root)?;
@@ -107,6 +114,20 @@ impl Store {
         disks::program(self, image, program)
     }
 
+    /// What machines start from that have the kernel `file` instead of the image's, and the modules of a directory like
+    /// `/lib/modules/VERSION`; made when it is not there yet. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::NoKernel`] when the file is no kernel, or it lacks a driver that every machine needs.
+    pub fn own_kernel(
+        &self,
+        image: &NodeImage,
+        file: &Path,
+        modules: Option<&Path>,
+    ) -> Result<OwnKernel> {
+        own::own_kernel(self, image, file, modules)
+    }
+
     fn machines(&self) -> PathBuf {
         self.root().join("machine")
     }
@@ -117,6 +138,10 @@ impl Store {
 
     fn programs(&self) -> PathBuf {
         self.machines().join("programs")
+    }
+
+    fn kernels(&self) -> PathBuf {
+        self.machines().join("kernels")
     }
 
     fn machine_paths(&self, image: &NodeImage, kernel_version: String) -> Machine {
@@ -142,7 +167,7 @@ impl Writer {
         let mut freed = 0;
         for path in children(&store.machines())? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path != store.programs() && !needed(&name) {
+            if ![store.programs(), store.kernels()].contains(&path) && !needed(&name) {
                 freed += disk::usage(&path);
                 disk::remove_tree(&path)?;
             }
@@ -153,7 +178,7 @@ impl Writer {
                 fs::remove_file(&path).at("remove", &path)?;
             }
         }
-        Ok(freed)
+        Ok(freed + own::sweep(&store.kernels())?)
     }
 }
 

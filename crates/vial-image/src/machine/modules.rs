@@ -1,9 +1,9 @@
 //! The kernel modules that a machine needs before it can read its root: which files, and in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use super::kernel::{self, Kernel};
-use super::{initrd, no_machine};
+use super::{initrd, kernel};
 use crate::disk;
 use crate::error::Result;
 
@@ -16,24 +16,25 @@ pub(super) struct Module {
     pub(super) content: Vec<u8>,
 }
 
-/// Reads them, those that others need first.
-pub(super) fn gather(kernel: &Kernel) -> Result<Vec<Module>> {
+/// Reads them from a directory as depmod(8) leaves it, those that others need first. `Err` within is the name of one that
+/// is neither there nor part of the kernel.
+pub(super) fn gather(directory: &Path) -> Result<Result<Vec<Module>, String>> {
     let list = |name: &str| {
-        let bytes = disk::read(&kernel.modules.join(name));
+        let bytes = disk::read(&directory.join(name));
         bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     };
     let (dependencies, builtin) = (list("modules.dep")?, list("modules.builtin")?);
-    let order = order(&dependencies, &builtin, &initrd::MODULES).map_err(|missing| {
-        let reason = format!("it has no driver {missing}, which every machine needs");
-        no_machine(format!("kernel {}", kernel.version), reason)
-    })?;
+    let order = match order(&dependencies, &builtin, &initrd::MODULES) {
+        Ok(order) => order,
+        Err(missing) => return Ok(Err(missing)),
+    };
     let read = |path: &&str| {
         Ok(Module {
             file: format!("{}.ko", name_of(path)),
-            content: kernel::read(&kernel.modules.join(path))?,
+            content: kernel::read(&directory.join(path))?,
         })
     };
-    order.iter().map(read).collect()
+    order.iter().map(read).collect::<Result<_>>().map(Ok)
 }
 
 /// Paths of the wanted modules and all that they need, each after what it needs itself; those that are part of the kernel

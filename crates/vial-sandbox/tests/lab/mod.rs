@@ -225,6 +225,7 @@ pub fn network(nodes: &[&str]) -> NetworkSpec {
         ],
         mac: String::new(),
         machine_user: 0,
+        taps: Vec::new(),
     };
     NetworkSpec {
         bridge: "mgmt".into(),

@@ -7,6 +7,7 @@
 //! ```
 //! The doc comments of the fields are the descriptions in the JSON schema that editors show.
 
+mod devices;
 mod either;
 mod locate;
 mod machine;
@@ -14,6 +15,7 @@ mod parse;
 mod schema;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,9 +23,10 @@ use serde_json::{Map, Value};
 
 use crate::{Cni, Driver, IpFamily, Outbound};
 
+pub use devices::{DiskEntry, NicEntry};
 pub use either::{CidrList, ManifestEntry, Scalar, TaintEntry, Workers};
 pub(crate) use locate::Places;
-pub use machine::MachineEntry;
+pub use machine::{MachineEntry, NumaEntry};
 pub use parse::ParseError;
 pub(crate) use parse::Source;
 pub use schema::schema;
@@ -217,6 +220,22 @@ pub struct WorkerGroup {
     /// Changes to components on the workers, over the cluster-wide `components`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ComponentEntry>,
+}
+
+impl File {
+    /// Files of the host that are only named, not read, and named relatively, are meant below `directory`, which is absolute:
+    /// who opens them is elsewhere.
+    pub fn resolve_paths(&mut self, directory: &Path) {
+        let group = match &mut self.workers {
+            Some(Workers::Group(group)) => group.vm.as_mut(),
+            _ => None,
+        };
+        let single = self.nodes.values_mut().map(|node| node.vm.as_mut());
+        let all = [self.control_plane.vm.as_mut(), group].into_iter();
+        for machine in all.chain(single).flatten() {
+            machine.resolve_paths(directory);
+        }
+    }
 }
 
 impl WorkerGroup {

@@ -4,6 +4,7 @@
 //! checked elsewhere: whether the node image exists and holds a supported Kubernetes, whether host paths exist.
 
 mod components;
+mod devices;
 mod machine;
 mod manifests;
 mod network;
@@ -17,7 +18,7 @@ mod version;
 use std::io;
 use std::path::Path;
 
-use crate::file::{File, Workers};
+use crate::file::{File, MachineEntry, Workers};
 use crate::port::PortForward;
 use crate::{ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, Outbound, defaults, names};
 
@@ -38,6 +39,8 @@ pub struct Overrides {
     pub workers: Option<u32>,
     /// `--vm-workers`
     pub vm_workers: Option<u32>,
+    /// `--vm-cpus`, `--vm-memory`, `--ephemeral`, `--kernel`, `--modules`: of all virtual machines
+    pub machines: MachineEntry,
     /// `--kubernetes`
     pub kubernetes: Option<String>,
     /// `--node-image`
@@ -88,7 +91,7 @@ impl File {
             workers: group,
             single: self.nodes,
         };
-        let nodes = nodes::resolve(groups, workers, read, problem);
+        let nodes = nodes::resolve(groups, workers, &overrides.machines, read, problem);
         let manifests = manifests::resolve(self.manifests, read, problem);
         let ports = ports::resolve(&self.ports, &overrides.ports, &nodes, problem);
 

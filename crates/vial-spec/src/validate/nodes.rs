@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::components::{self, Scope};
-use super::{FieldPath, Problems, ReadFile, machine, syntax};
+use super::{FieldPath, Problems, ReadFile, devices, machine, syntax};
 use crate::file::{FileEntry, MachineEntry, MountEntry, NodeEntry, TaintEntry};
 use crate::names;
 use crate::{
@@ -50,6 +50,7 @@ pub(super) struct Workers {
 pub(super) fn resolve(
     groups: Groups,
     workers: Workers,
+    machines: &MachineEntry,
     read: ReadFile<'_>,
     problems: &mut Problems,
 ) -> Vec<NodeConfig> {
@@ -124,7 +125,19 @@ pub(super) fn resolve(
         if let Some(above) = above {
             layer.overlay(above);
         }
-        let machine = machine::resolve(layer.driver.unwrap_or_default(), layer.vm);
+        let driver = layer.driver.unwrap_or_default();
+        if driver == Driver::Vm {
+            machine::overlay(layer.vm.get_or_insert_default(), machines.clone());
+        }
+        let mut place = root.key("nodes").key(&name).key("vm");
+        if let Some((path, _)) = described
+            .iter()
+            .rev()
+            .find(|(_, names)| names.contains(&name))
+        {
+            place = path.key("vm");
+        }
+        let machine = machine::resolve(&place, driver, layer.vm, (role, ordinal), problems);
         if machine.is_some() {
             // Those of the group are for its containers.
             layer.mounts.clear();
@@ -171,6 +184,15 @@ pub(super) fn resolve(
             node.name
         );
         problems.add(&root.key("controlPlane").key("driver"), message);
+    }
+    devices::check_together(&nodes, problems);
+    let flag = |key: &str| FieldPath::argument(machine::flag(key));
+    machine::check(&flag, machines, problems);
+    if *machines != MachineEntry::default() && nodes.iter().all(|node| node.machine.is_none()) {
+        let message = "there is no virtual machine that this flag could be for";
+        let hint = "--vm-workers N makes some".to_owned();
+        let place = FieldPath::argument(machine::first_flag(machines));
+        problems.add_hint(&place, message, Some(hint));
     }
     for (path, names) in described {
         let is_machine = |node: &NodeConfig| node.machine.is_some() && names.contains(&node.name);
@@ -247,7 +269,8 @@ fn layer(
         Role::Worker => Scope::Worker,
     };
     if let Some(vm) = &entry.vm {
-        machine::check(&path.key("vm"), vm, problems);
+        let path = path.key("vm");
+        machine::check(&|key| path.key(key), vm, problems);
     }
     let mut labels = BTreeMap::new();
     for (key, value) in entry.labels {

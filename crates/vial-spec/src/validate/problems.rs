@@ -81,12 +81,16 @@ impl Problems {
     ) {
         let places = self.places.get_or_init(|| self.source.places());
         let position = places.find(path).map(|at| (at.line, at.column));
-        self.list.push(Problem {
+        let problem = Problem {
             path: path.to_string(),
             position,
             message: message.into(),
             hint,
-        });
+        };
+        // What a group says is looked at once for each of its nodes.
+        if !self.list.contains(&problem) {
+            self.list.push(problem);
+        }
     }
 
     /// The result, if nothing was noted.

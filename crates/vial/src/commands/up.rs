@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use futures::StreamExt as _;
 use vial_engine::record::{self, Record};
 use vial_image::{BuildOptions, Reference, Store};
 use vial_keeper::api::{ClusterStatus, Event, UpRequest};
 use vial_keeper::client::Client;
+use vial_spec::file::MachineEntry;
 use vial_spec::port::PortForward;
+use vial_spec::size::Size;
 use vial_spec::{ClusterSpec, Cni, IpFamily, Outbound, Overrides, defaults};
 
 use super::kubeconfig::{access, merge};
@@ -20,6 +22,9 @@ use crate::kubeconfig::{self, Environment, Place, context_name};
 use crate::output::{self, Format};
 use crate::ui::{Progress, Style};
 use crate::{image, interrupt, ssh, wanted, when};
+
+/// Flags that are about virtual machines only.
+const MACHINES: &str = "Virtual machines";
 
 /// Make a cluster, change it, or start it again
 ///
@@ -34,6 +39,7 @@ Examples:
   vial up                                one control plane, two workers
   vial up dev --workers 5 --ip-family ipv4
   vial up --vm-workers 2                 two workers that are virtual machines
+  vial up --vm-workers 1 --vm-memory 1Gi --kernel bzImage --modules /lib/modules/6.18.2
   vial up dev -f vial.yaml               as the file says; again after changing it
   vial up --kubernetes 1.35              another version
   vial up -p 8080:svc/default/web:80     127.0.0.1:8080 leads to a Service, also to one that comes later
@@ -51,6 +57,21 @@ pub(crate) struct UpArgs {
     /// How many workers more as virtual machines; without --workers these are all [default: 0]
     #[arg(long, value_name = "N")]
     vm_workers: Option<u32>,
+    /// Processors of each virtual machine [default: 2]
+    #[arg(long, value_name = "N", help_heading = MACHINES)]
+    vm_cpus: Option<u32>,
+    /// Memory of each virtual machine [default: 2Gi]
+    #[arg(long, value_name = "SIZE", help_heading = MACHINES)]
+    vm_memory: Option<Size>,
+    /// Virtual machines keep what they write in memory, and lose it when they end
+    #[arg(long, help_heading = MACHINES)]
+    ephemeral: bool,
+    /// A kernel for virtual machines instead of the node image's: bzImage or ELF
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MACHINES)]
+    kernel: Option<PathBuf>,
+    /// The modules of that kernel: a directory like /lib/modules/VERSION
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "kernel", help_heading = MACHINES)]
+    modules: Option<PathBuf>,
     /// The version of Kubernetes: stands for the node image vial/node:VERSION [default: v1.36.3]
     #[arg(long, value_name = "VERSION", conflicts_with = "node_image")]
     kubernetes: Option<String>,
@@ -193,6 +214,7 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
         name: args.name.clone(),
         workers: args.workers,
         vm_workers: args.vm_workers,
+        machines: machines(args)?,
         kubernetes: args.kubernetes.as_deref().map(whole_version),
         node_image: args.node_image.clone(),
         ip_family: args.ip_family.map(|family| match family {
@@ -223,6 +245,23 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
         // Of a cluster that is being removed nothing is wanted any more; the keeper finishes the removal first.
         .filter(|record| record.journal != record::Journal::Deleting);
     wanted::from_flags(&name, overrides, record.as_ref().map(|record| &record.spec))
+}
+
+/// What the flags say of virtual machines.
+fn machines(args: &UpArgs) -> Result<MachineEntry> {
+    // The keeper has another working directory.
+    let absolute = |path: &Option<PathBuf>| {
+        let path = path.as_ref().map(std::path::absolute).transpose();
+        path.map_err(|error| Error::caused("cannot find the working directory", error))
+    };
+    Ok(MachineEntry {
+        cpus: args.vm_cpus,
+        memory: args.vm_memory,
+        ephemeral: args.ephemeral.then_some(true),
+        kernel: absolute(&args.kernel)?,
+        kernel_modules: absolute(&args.modules)?,
+        ..MachineEntry::default()
+    })
 }
 
 /// `1.35` is the 1.35 that vial has components for; what it does not know is left for the checks to refuse.

@@ -95,6 +95,11 @@ fn configuration(
     if spec.network.ip_family == IpFamily::Ipv6 {
         config["address"] = json!("::");
     }
+    let swap = builder.node.machine.as_ref().and_then(|one| one.swap);
+    if swap.is_some() {
+        // Who wants swap wants it for pods; without a word of it they get none (NodeSwap).
+        config["memorySwap"] = json!({"swapBehavior": "LimitedSwap"});
+    }
     if !spec.feature_gates.is_empty() {
         config["featureGates"] = json!(spec.feature_gates);
     }

@@ -3,16 +3,22 @@
 //! ```text
 //!  kernel, initrd ──► PVH entry, no firmware's search for a disk
 //!  root, vial (read-only, all machines' own) ─┐
-//!  data (the node's own)                      ├─ virtio-blk, found by their serials
+//!  data (the node's own; none of an ephemeral ├─ virtio-blk, found by their serials
+//!  machine), swap, modules                   ─┘
 //!  tap0 ── virtio-net: eth0                   │
 //!  link.sock ── virtio-serial: vial.link      │
 //!  console.sock, console.log ── virtio-console: hvc0
 //!  qmp.sock ── the monitor
 //! ```
+//! Processors and memory: `qemu/shape.rs`; further disks and interfaces: `qemu/devices.rs`.
+//!
 //! The memory is a shared mapping of an anonymous file, so that it can be frozen and shared between forks.
 
+mod devices;
+mod shape;
+
 use vial_rpc::ComponentSpec;
-use vial_spec::{DiskCache, Machine, NodeConfig};
+use vial_spec::{DiskCache, Machine, NodeConfig, mac_text};
 
 use super::super::machine::{self, MACHINE_USER, OWN, RUN};
 use super::super::{ComponentPlan, Context, MachineFacts, Stage};
@@ -50,20 +56,12 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
     // Opened as root, used as nobody.
     argv.set("-run-with", format!("user={MACHINE_USER}:{MACHINE_USER}"));
 
-    argv.set(
-        "-machine",
-        "q35,memory-backend=ram,usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off",
-    );
+    argv.set("-machine", shape::board(wanted));
     argv.set("-bios", "qboot.rom");
     argv.set("-accel", &facts.accelerator);
     argv.set("-cpu", "max");
-    argv.set("-smp", wanted.cpus);
-    let memory = wanted.memory.bytes();
-    argv.set("-m", format!("size={}k", memory >> 10));
-    argv.set(
-        "-object",
-        format!("memory-backend-memfd,id=ram,size={memory},share=on"),
-    );
+    shape::processors(&mut argv, wanted);
+    shape::memory(&mut argv, wanted);
     argv.set("-device", "virtio-balloon-pci,free-page-reporting=on");
     argv.set("-device", "virtio-rng-pci");
 
@@ -78,11 +76,29 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
         DiskCache::Safe => "discard=unmap",
         DiskCache::Unsafe => "discard=unmap,cache.no-flush=on",
     };
-    argv.disk("data", format!("{OWN}/data"), cache);
+    if !wanted.ephemeral {
+        argv.disk("data", format!("{OWN}/data"), cache);
+    }
+    if wanted.swap.is_some() {
+        argv.disk(
+            "swap",
+            format!("{OWN}/swap"),
+            "discard=unmap,cache.no-flush=on",
+        );
+    }
+    if wanted
+        .kernel
+        .as_ref()
+        .is_some_and(|kernel| kernel.modules.is_some())
+    {
+        argv.disk("modules", format!("{OWN}/modules"), "read-only=on");
+    }
+    devices::disks(&mut argv, wanted, cache);
 
     argv.set("-netdev", "tap,id=eth0,ifname=tap0,script=no,downscript=no");
-    let mac = machine::mac(node);
+    let mac = mac_text(machine::mac(node));
     argv.set("-device", format!("virtio-net-pci,netdev=eth0,mac={mac}"));
+    devices::nics(&mut argv, wanted);
 
     argv.set("-device", "virtio-serial-pci");
     argv.socket("link", "");
@@ -92,6 +108,10 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
         &format!(",logfile={RUN}/console.log,logappend=on"),
     );
     argv.set("-device", "virtconsole,chardev=console");
+    if wanted.kernel.is_some() {
+        // Where it has no driver for virtio-console, or not yet, it is heard here.
+        argv.set("-serial", format!("file:{RUN}/serial.log"));
+    }
     argv.socket("qmp", "");
     argv.set("-mon", "chardev=qmp,mode=control");
     argv.0.extend(wanted.qemu_args.iter().cloned());
@@ -100,7 +120,13 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
 
 /// What the kernel is told; of two words that say different things the last one counts.
 fn command_line(facts: &MachineFacts, wanted: &Machine) -> String {
-    let own = [facts.command_line.as_str(), "console=hvc0"];
+    let mut own = vec![facts.command_line.as_str()];
+    if wanted.kernel.is_some() {
+        own.push("console=ttyS0");
+    }
+    own.push("console=hvc0");
+    let pages = shape::huge_pages(wanted);
+    own.extend(pages.iter().map(String::as_str));
     let more = wanted.kernel_args.iter().map(String::as_str);
     own.into_iter().chain(more).collect::<Vec<_>>().join(" ")
 }

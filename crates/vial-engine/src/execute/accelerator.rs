@@ -1,0 +1,70 @@
+//! What runs the instructions of virtual machines here: found out with the first machine after the host's boot, then known.
+
+use vial_image::NodeImage;
+use vial_qemu::{Accelerator, Program, Verdict, probe};
+use vial_spec::ClusterSpec;
+
+use crate::paths::Paths;
+use crate::progress::{Progress, Reporter};
+
+/// Software emulation: a thread for each processor, half a gigabyte for what was translated.
+const EMULATION: &str = "tcg,thread=multi,tb-size=512";
+
+/// As QEMU is told.
+pub(super) fn known(paths: &Paths) -> String {
+    told(probe::remembered(&paths.accelerator()).as_ref())
+}
+
+fn told(verdict: Option<&Verdict>) -> String {
+    match verdict.map(|verdict| verdict.accelerator) {
+        Some(Accelerator::Kvm) => "kvm".into(),
+        Some(Accelerator::Tcg) | None => EMULATION.into(),
+    }
+}
+
+/// Finds it out when there are machines and it is not known yet, which is said. Where it cannot be tried, they are emulated.
+pub async fn find_out(paths: &Paths, spec: &ClusterSpec, image: &NodeImage, report: &Reporter) {
+    if spec.nodes.iter().all(|node| node.machine.is_none()) {
+        return;
+    }
+    let Some(program) = Program::in_layers(&image.lower_dirs()) else {
+        return;
+    };
+    match probe::accelerator(&program, &paths.accelerator()).await {
+        Ok(known) if known.new => report(Progress::note(note(&known.verdict))),
+        Ok(_) => {}
+        Err(error) => {
+            let why = std::error::Error::source(&error).map(ToString::to_string);
+            let text = format!(
+                "virtual machines are emulated: {error}: {}",
+                why.unwrap_or_default()
+            );
+            report(Progress::note(text));
+        }
+    }
+}
+
+fn note(verdict: &Verdict) -> String {
+    let reason = &verdict.reason;
+    match verdict.accelerator {
+        Accelerator::Kvm => format!("virtual machines run by KVM ({reason})"),
+        Accelerator::Tcg => format!("virtual machines are emulated by software ({reason})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_seen_to_work_is_used() {
+        let verdict = |accelerator| Verdict {
+            accelerator,
+            reason: "seen".into(),
+        };
+        assert_eq!(told(None), EMULATION);
+        assert_eq!(told(Some(&verdict(Accelerator::Tcg))), EMULATION);
+        assert_eq!(told(Some(&verdict(Accelerator::Kvm))), "kvm");
+        assert!(note(&verdict(Accelerator::Tcg)).ends_with("emulated by software (seen)"));
+    }
+}

@@ -1,0 +1,80 @@
+//! Processors and memory of a machine, in parts where it has several.
+
+use vial_spec::Machine;
+
+use super::Argv;
+
+/// The board. Memory of a machine in parts belongs to these.
+pub(super) fn board(wanted: &Machine) -> String {
+    let memory = match wanted.numa.is_empty() {
+        true => "memory-backend=ram,",
+        false => "",
+    };
+    format!("q35,{memory}usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off")
+}
+
+/// A socket for each part, where they are equal: what shares a cache is not to be in two parts. Else one for each processor.
+pub(super) fn processors(argv: &mut Argv, wanted: &Machine) {
+    let cpus = wanted.cpus;
+    let shares: Vec<u32> = wanted.numa.iter().map(|part| part.cpus).collect();
+    let shares: Vec<u32> = shares.into_iter().filter(|cpus| *cpus > 0).collect();
+    let sockets = match shares.as_slice() {
+        [] => {
+            argv.set("-smp", cpus);
+            return;
+        }
+        [first, others @ ..] if others.iter().all(|cpus| cpus == first) => {
+            u32::try_from(shares.len()).unwrap_or(1)
+        }
+        _ => cpus,
+    };
+    let cores = cpus / sockets.max(1);
+    argv.set(
+        "-smp",
+        format!("{cpus},sockets={sockets},cores={cores},threads=1"),
+    );
+}
+
+/// Shared mappings of anonymous files.
+pub(super) fn memory(argv: &mut Argv, wanted: &Machine) {
+    let memory = wanted.memory.bytes();
+    argv.set("-m", format!("size={}k", memory >> 10));
+    if wanted.numa.is_empty() {
+        backend(argv, "ram", memory);
+        return;
+    }
+    let mut first = 0;
+    for (number, part) in wanted.numa.iter().enumerate() {
+        backend(argv, &format!("ram{number}"), part.memory.bytes());
+        let cpus = match part.cpus {
+            0 => String::new(),
+            count => format!(",cpus={first}-{}", first + count - 1),
+        };
+        first += part.cpus;
+        argv.set(
+            "-numa",
+            format!("node,nodeid={number}{cpus},memdev=ram{number}"),
+        );
+    }
+    for (from, part) in wanted.numa.iter().enumerate() {
+        for (to, distance) in part.distances.iter().enumerate() {
+            argv.set("-numa", format!("dist,src={from},dst={to},val={distance}"));
+        }
+    }
+}
+
+fn backend(argv: &mut Argv, id: &str, bytes: u64) {
+    argv.set(
+        "-object",
+        format!("memory-backend-memfd,id={id},size={bytes},share=on"),
+    );
+}
+
+/// Words for the kernel that set memory aside at boot, when there is still enough in one piece.
+pub(super) fn huge_pages(wanted: &Machine) -> Vec<String> {
+    let words = wanted.huge_pages.iter().map(|(page, size)| {
+        let count = size.bytes() / page.bytes();
+        format!("hugepagesz={}M hugepages={count}", page.bytes() >> 20)
+    });
+    words.collect()
+}
