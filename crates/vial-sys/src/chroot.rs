@@ -37,23 +37,14 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 pub struct Chroot {
     root: PathBuf,
     overlay: Option<Overlay>,
-    binds: Vec<Bind>,
+    binds: Vec<(PathBuf, String)>,
 }
 
 #[derive(Debug, Clone)]
 struct Overlay {
-    /// Topmost first.
-    lower: Vec<PathBuf>,
-    /// Upper and work; `None`: read-only.
-    upper: Option<(PathBuf, PathBuf)>,
-}
-
-#[derive(Debug, Clone)]
-struct Bind {
-    source: PathBuf,
-    /// Below /run.
-    name: String,
-    read_only: bool,
+    lower: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
 }
 
 impl Chroot {
@@ -75,8 +66,9 @@ impl Chroot {
         work: impl Into<PathBuf>,
     ) -> Self {
         let overlay = Overlay {
-            lower: vec![lower.into()],
-            upper: Some((upper.into(), work.into())),
+            lower: lower.into(),
+            upper: upper.into(),
+            work: work.into(),
         };
         Self {
             root: mount_point.into(),
@@ -85,43 +77,10 @@ impl Chroot {
         }
     }
 
-    /// Two or more layers of one directory, the topmost first, seen as one and read-only; `mount_point` is any directory.
-    pub fn layers(mount_point: impl Into<PathBuf>, layers: Vec<PathBuf>) -> Self {
-        let overlay = Overlay {
-            lower: layers,
-            upper: None,
-        };
-        Self {
-            root: mount_point.into(),
-            overlay: Some(overlay),
-            binds: Vec::new(),
-        }
-    }
-
-    /// Shows a directory of the host read-only at `/run/NAME`, without what is mounted below it: of the root itself, what
-    /// it is without /proc, /dev, /tmp and /run.
+    /// Shows a directory of the host read-only at `/run/NAME`.
     #[must_use]
-    pub fn show(self, source: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        self.bind(source, name, true)
-    }
-
-    /// Shows a directory of the host at `/run/NAME`, to be written to.
-    #[must_use]
-    pub fn lend(self, source: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        self.bind(source, name, false)
-    }
-
-    fn bind(
-        mut self,
-        source: impl Into<PathBuf>,
-        name: impl Into<String>,
-        read_only: bool,
-    ) -> Self {
-        self.binds.push(Bind {
-            source: source.into(),
-            name: name.into(),
-            read_only,
-        });
+    pub fn show(mut self, source: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        self.binds.push((source.into(), name.into()));
         self
     }
 
@@ -143,9 +102,8 @@ impl Chroot {
     /// What is to be done inside the new namespaces, in order.
     fn plan(&self) -> Result<Vec<Step>, SysError> {
         let mut plan = Plan::default();
-        if let Some(Overlay { lower, upper }) = &self.overlay {
-            let upper_and_work = upper.iter().flat_map(|(upper, work)| [upper, work]);
-            for path in lower.iter().chain(upper_and_work) {
+        if let Some(Overlay { lower, upper, work }) = &self.overlay {
+            for path in [lower, upper, work] {
                 if path
                     .as_os_str()
                     .as_bytes()
@@ -161,24 +119,12 @@ impl Chroot {
                     ));
                 }
             }
-            // The options must fit in one page: layers beside each other are told by their names alone.
-            let parent = lower.first().and_then(|layer| layer.parent());
-            let parent = parent.filter(|parent| {
-                let beside = |layer: &PathBuf| layer.parent() == Some(parent);
-                self.root.is_absolute() && upper.is_none() && lower.iter().all(beside)
-            });
-            if let Some(parent) = parent {
-                plan.add("change to", parent, Act::Change)?;
-            }
-            let name = |layer: &PathBuf| match (parent, layer.file_name()) {
-                (Some(_), Some(name)) => name.to_string_lossy().into_owned(),
-                _ => layer.to_string_lossy().into_owned(),
-            };
-            let lower: Vec<_> = lower.iter().map(name).collect();
-            let mut data = format!("lowerdir={}", lower.join(":"));
-            if let Some((upper, work)) = upper {
-                data += &format!(",upperdir={},workdir={}", upper.display(), work.display());
-            }
+            let data = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                lower.display(),
+                upper.display(),
+                work.display()
+            );
             plan.mount("overlay", &self.root, MountFlags::empty(), &data)?;
         }
         plan.mount(
@@ -213,10 +159,10 @@ impl Chroot {
         ] {
             plan.add("link", &dev.join(name), |link| Act::Link(target, link))?;
         }
-        for bind in &self.binds {
-            let target = self.root.join("run").join(&bind.name);
+        for (source, name) in &self.binds {
+            let target = self.root.join("run").join(name);
             plan.add("create", &target, Act::Directory)?;
-            plan.bind(&bind.source, &target, bind.read_only)?;
+            plan.bind(source, &target, true)?;
         }
         plan.add("enter", &self.root, Act::Root)?;
         Ok(plan.0)
@@ -243,7 +189,6 @@ enum Act {
         target: CString,
         read_only: bool,
     },
-    Change(CString),
     Directory(CString),
     File(CString),
     Link(&'static CStr, CString),
@@ -335,14 +280,7 @@ impl Step {
                 }
                 Ok(())
             }
-            Act::Change(path) => rustix::process::chdir(path.as_c_str()),
-            Act::Directory(path) => {
-                match rustix::fs::mkdir(path.as_c_str(), Mode::from_raw_mode(0o755)) {
-                    // Something is shown in what was shown before.
-                    Err(rustix::io::Errno::EXIST) => Ok(()),
-                    made => made,
-                }
-            }
+            Act::Directory(path) => rustix::fs::mkdir(path.as_c_str(), Mode::from_raw_mode(0o755)),
             Act::File(path) => rustix::fs::open(
                 path.as_c_str(),
                 OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
@@ -481,54 +419,6 @@ mod tests {
             fs::read_dir(dir.path().join("dev")).unwrap().count(),
             0,
             "the mounts stay inside"
-        );
-    }
-
-    #[test]
-    fn layers_are_one_root_that_only_what_is_lent_can_be_written_through() {
-        if !rustix::process::geteuid().is_root() {
-            return vial_testing::skip("making namespaces takes root");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let place = |path: &str, content: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        };
-        for name in ["proc", "dev", "tmp", "run"] {
-            fs::create_dir_all(dir.path().join("layers/low").join(name)).unwrap();
-        }
-        for name in ["usr", "bin", "lib", "lib64"] {
-            let target = match name {
-                "usr" => "run/usr".to_owned(),
-                _ => format!("run/usr/{name}"),
-            };
-            let link = dir.path().join("layers/low").join(name);
-            std::os::unix::fs::symlink(target, link).unwrap();
-        }
-        place("layers/low/etc/both", "low");
-        place("layers/low/etc/low", "low");
-        place("layers/top/etc/both", "top");
-        for name in ["mount", "out"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let mount = dir.path().join("mount");
-        let layers = ["top", "low"].map(|name| dir.path().join("layers").join(name));
-        let chroot = Chroot::layers(&mount, layers.into())
-            .show("/usr", "usr")
-            .show(&mount, "root")
-            .show(dir.path().join("layers/low/etc"), "root/etc")
-            .lend(dir.path().join("out"), "out");
-        let output = sh(
-            &chroot,
-            "cat /etc/both /etc/low /run/root/etc/both; ls /run/root/dev | wc -l; touch /etc/x; echo done > /run/out/file",
-        );
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "toplowlow0\n");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("Read-only file system"), "{said}");
-        assert_eq!(
-            fs::read_to_string(dir.path().join("out/file")).unwrap(),
-            "done\n"
         );
     }
 

@@ -16,6 +16,7 @@ pub mod lock;
 pub mod mounts;
 pub mod namespace;
 pub mod process;
+pub mod program;
 pub mod pty;
 pub mod session;
 pub mod socket;

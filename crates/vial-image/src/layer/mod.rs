@@ -11,8 +11,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use compare::{Difference, compare};
-pub(crate) use unpack::unpack;
-pub(crate) use write::{EPOCH, TarWriter};
+pub(crate) use unpack::{clean, safe_name, unpack};
+pub(crate) use write::{EPOCH, OPAQUE, TarWriter};
 
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{IoContext, Result};

@@ -491,12 +491,12 @@ impl Attributes {
 }
 
 /// The entry's name relative to the target; `None` when it has a part that is not a plain name.
-pub(super) fn safe_name<R: Read>(entry: &Entry<'_, R>) -> Option<PathBuf> {
+pub(crate) fn safe_name<R: Read>(entry: &Entry<'_, R>) -> Option<PathBuf> {
     clean(&entry.path().ok()?)
 }
 
 /// A name relative to the target; `None` when it has a part that is not a plain name.
-fn clean(path: &Path) -> Option<PathBuf> {
+pub(crate) fn clean(path: &Path) -> Option<PathBuf> {
     let mut name = PathBuf::new();
     for part in path.components() {
         match part {

@@ -23,7 +23,7 @@ pub(crate) const EPOCH: u64 = 1_767_225_600;
 /// Extended attributes that a layer keeps.
 const KEPT_ATTRIBUTES: [&str; 1] = ["security.capability"];
 /// On a directory that hides those below it.
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// A deterministic archive in the making.
 pub(crate) struct TarWriter<W: Write> {

@@ -1,67 +1,86 @@
-//! The disks: made by the node image's own programs, run in its root and namespaces of their own.
+//! The disks: made by the node image's own programs, which run where its layers lie unpacked. Nobody's rights are needed.
 
 use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use vial_sys::chroot::Chroot;
+use tar::{EntryType, Header};
+use vial_sys::program::Program;
 
-use super::make_directory;
+use super::flatten::Flattening;
+use super::{make_directory, no_machine};
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::{Error, IoContext as _, Result};
 use crate::image::NodeImage;
+use crate::layer::TarWriter;
 use crate::store::{Store, Writer};
 
 /// How long a program's disk is kept that nobody asks for.
 pub const PROGRAM_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Programs of a node image.
-const EROFS: &str = "/usr/bin/mkfs.erofs";
-const EXT4: &str = "/usr/sbin/mkfs.ext4";
+const EROFS: &str = "usr/bin/mkfs.erofs";
+const EXT4: &str = "usr/sbin/mkfs.ext4";
+/// Bytes on their way to one: what an unprivileged pipe may have (pipe(7), /proc/sys/fs/pipe-max-size).
+const PIPE: usize = 1 << 20;
 /// Same input, same bytes: no time and no random number gets in.
-const REPRODUCIBLE: [&str; 3] = ["-T0", "--all-time", "-Uclear"];
-/// Below a node image's root, as a regular expression: what runs machines, not what runs in them.
-const LEFT_OUT: &str = "^(boot/|usr/bin/qemu-|usr/share/qemu/)";
+const REPRODUCIBLE: [&str; 4] = ["--quiet", "-T0", "--all-time", "-Uclear"];
+/// What the latter asks for its defaults, which shall not be the host's (mke2fs(8)).
+const EXT4_CONFIG: &str = "etc/mke2fs.conf";
 
-/// Writes the whole root of an image as a file system. It is not compressed: a guest would unpack it with an emulated
-/// processor, while the host's page cache holds it once for all machines.
+/// Writes the whole root of an image as a file system: out of the layers' blobs, since what lies unpacked has owners and
+/// attributes only where root unpacked it. It is not compressed: a guest would unpack it with an emulated processor, while
+/// the host's page cache holds it once for all machines.
 pub(super) fn root(writer: &Writer, image: &NodeImage, path: &Path) -> Result<()> {
-    let scratch = writer.scratch("machine-")?;
-    let place = Place::new(scratch.path(), image)?;
-    // Seen through an overlay, the marks that snapshots have for overlays of their own would be taken as its own.
-    let mut chroot = place.chroot.show(&place.mount, "image");
-    let containerd = image.containerd_root();
-    if containerd.is_dir() {
-        chroot = chroot.show(containerd, format!("image/{}", NodeImage::CONTAINERD_ROOT));
-    }
-    let left_out = format!("--exclude-regex={LEFT_OUT}");
-    let mut arguments = REPRODUCIBLE.to_vec();
-    arguments.extend([left_out.as_str(), "/run/out/disk", "/run/image"]);
-    run(&chroot, EROFS, &arguments)?;
-    finish(&place.made, path)
+    disk::require_free(writer.store().root(), image.size.saturating_mul(4))?;
+    erofs(writer, image, path, |out| {
+        let store = writer.store();
+        let mut flat = Flattening::new(out, is_left_out);
+        for layer in image.layers.iter().rev() {
+            let title = &layer.title;
+            let orphans =
+                store.read_layer(&image.reference, layer, |tar| flat.layer(title, tar))?;
+            if !orphans.is_empty() {
+                store.read_layer(&image.reference, layer, |tar| {
+                    flat.links(title, tar, &orphans)
+                })?;
+            }
+        }
+        flat.finish()
+            .and_then(|mut out| out.flush())
+            .at("write", path)
+    })
+}
+
+/// Below a node image's root: what runs machines, not what runs in them.
+fn is_left_out(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    ["boot/", "usr/bin/qemu-", "usr/share/qemu/"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
 }
 
 /// See [`Store::program_disk`].
 pub(super) fn program(store: &Store, image: &NodeImage, program: &Path) -> Result<PathBuf> {
-    let (digest, _) = File::open(program)
-        .and_then(Digest::of_reader)
-        .at("read", program)?;
+    let mut file = File::open(program).at("open", program)?;
+    let (digest, size) = Digest::of_reader(&file).at("read", program)?;
     let path = store.programs().join(format!("{}.erofs", digest.hex()));
     if touch(&path) {
         return Ok(path);
     }
     let writer = store.lock()?;
     make_directory(&store.programs())?;
-    let scratch = writer.scratch("program-")?;
-    let source = scratch.path().join("source");
-    fs::create_dir(&source).at("create", &source)?;
-    let copy = source.join("vial");
-    if fs::hard_link(program, &copy).is_err() {
-        fs::copy(program, &copy).at("copy", program)?;
-    }
-    directory(&writer, image, &source, &path)?;
+    file.rewind().at("read", program)?;
+    erofs(&writer, image, &path, |out| {
+        let mut tar = TarWriter::new(out);
+        tar.file("vial", 0o755, size, file)?;
+        tar.finish()
+            .and_then(|mut out| out.flush())
+            .at("write", &path)
+    })?;
     Ok(path)
 }
 
@@ -72,7 +91,7 @@ pub(super) fn touch(path: &Path) -> bool {
         .is_ok()
 }
 
-/// Writes a directory of the host as a file system.
+/// Writes a directory of the host as a file system, in which everything is root's.
 pub(super) fn directory(
     writer: &Writer,
     image: &NodeImage,
@@ -80,12 +99,12 @@ pub(super) fn directory(
     path: &Path,
 ) -> Result<()> {
     let scratch = writer.scratch("directory-")?;
-    let place = Place::new(scratch.path(), image)?;
-    let chroot = place.chroot.show(source, "source");
-    let mut arguments = REPRODUCIBLE.to_vec();
-    arguments.extend(["/run/out/disk", "/run/source"]);
-    run(&chroot, EROFS, &arguments)?;
-    finish(&place.made, path)
+    let made = scratch.path().join("disk");
+    let mut command = command(image, EROFS)?;
+    command.args(REPRODUCIBLE).arg("--all-root");
+    command.arg(&made).arg(source);
+    run(command, scratch.path(), EROFS, |_| Ok(()))?;
+    finish(&made, path)
 }
 
 /// Has nobody asked for it since long?
@@ -96,7 +115,7 @@ pub(super) fn is_old(path: &Path) -> bool {
 
 /// Makes a machine's own disk at `path`, of `bytes` (rounded down to 4 KiB), with an empty ext4 in it; left alone when it
 /// is there. The file is sparse: it takes some 2 MB of the host's disk until it is written to. Blocking, for some
-/// hundredths of a second; needs root.
+/// hundredths of a second.
 ///
 /// # Errors
 /// When `bytes` are too few for a file system, or there is no space.
@@ -110,9 +129,12 @@ pub fn data_disk(image: &NodeImage, path: &Path, bytes: u64) -> Result<()> {
         .prefix(".tmp-disk-")
         .tempdir_in(directory)
         .at("create a directory in", directory)?;
-    let place = Place::new(scratch.path(), image)?;
-    let blocks = (bytes / 4096).to_string();
-    let arguments = [
+    let made = scratch.path().join("disk");
+    let mut command = command(image, EXT4)?;
+    if let Some(config) = image.in_layers(EXT4_CONFIG) {
+        command.env("MKE2FS_CONFIG", config);
+    }
+    command.args([
         "-q",
         "-F",
         // The file is new, so all of it reads as zeros: neither mkfs nor the guest has to write them (mke2fs(8)).
@@ -123,56 +145,100 @@ pub fn data_disk(image: &NodeImage, path: &Path, bytes: u64) -> Result<()> {
         // Nothing is kept back for root: there is nobody else.
         "-m0",
         "-b4096",
-        "/run/out/disk",
-        &blocks,
-    ];
-    run(&place.chroot, EXT4, &arguments)?;
-    finish(&place.made, path)
+    ]);
+    command.arg(&made).arg((bytes / 4096).to_string());
+    run(command, scratch.path(), EXT4, |_| Ok(()))?;
+    finish(&made, path)
 }
 
-/// Where programs of an image run, and leave what they make.
-struct Place {
-    chroot: Chroot,
-    mount: PathBuf,
-    made: PathBuf,
+/// Makes a read-only file system of the archive that `fill` writes.
+fn erofs(
+    writer: &Writer,
+    image: &NodeImage,
+    path: &Path,
+    fill: impl FnOnce(BufWriter<ChildStdin>) -> Result<()>,
+) -> Result<()> {
+    let scratch = writer.scratch("machine-")?;
+    let made = scratch.path().join("disk");
+    let mut command = command(image, EROFS)?;
+    command
+        .args(REPRODUCIBLE)
+        // In the order of the archive: sorted, it would pass through a second file.
+        .args(["--tar=f", "--sort=none"])
+        .arg(&made);
+    run(command, scratch.path(), EROFS, |stdin| {
+        // The kernel's own would have mkfs wait for us, and us for mkfs, sixteen times as often. As large as it may be.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
+        let mut out = BufWriter::with_capacity(PIPE, stdin);
+        out.write_all(root_entry().as_bytes()).at("write", path)?;
+        fill(out)
+    })?;
+    finish(&made, path)
 }
 
-impl Place {
-    fn new(scratch: &Path, image: &NodeImage) -> Result<Self> {
-        let (mount, out) = (scratch.join("root"), scratch.join("out"));
-        for path in [&mount, &out] {
-            fs::create_dir(path).at("create", path)?;
-        }
-        Ok(Self {
-            chroot: Chroot::layers(&mount, image.lower_dirs()).lend(&out, "out"),
-            mount,
-            made: out.join("disk"),
-        })
+/// The root of an archive, which mkfs.erofs opens to everybody's writing unless it is named.
+fn root_entry() -> Header {
+    let mut header = Header::new_gnu();
+    header.as_old_mut().name[..2].copy_from_slice(b"./");
+    header.set_entry_type(EntryType::Directory);
+    header.set_mode(0o755);
+    for set in [
+        Header::set_uid,
+        Header::set_gid,
+        Header::set_mtime,
+        Header::set_size,
+    ] {
+        set(&mut header, 0);
     }
+    header.set_cksum();
+    header
 }
 
-fn run(chroot: &Chroot, program: &str, arguments: &[&str]) -> Result<()> {
-    let failed = |source: std::io::Error| Error::NoProgram {
+/// A program of the image that has only to be told what it shall do.
+fn command(image: &NodeImage, program: &str) -> Result<Command> {
+    let found = Program::in_layers(&image.lower_dirs(), program);
+    let missing = || {
+        let named = format!("node image `{}`", image.reference);
+        no_machine(named, format!("it has no /{program}"))
+    };
+    let mut command = found.ok_or_else(missing)?.command();
+    command.env_clear();
+    Ok(command)
+}
+
+/// Runs a program to its end; `fill` writes what it reads. What it says is kept in `scratch`.
+fn run(
+    mut command: Command,
+    scratch: &Path,
+    program: &str,
+    fill: impl FnOnce(ChildStdin) -> Result<()>,
+) -> Result<()> {
+    let failed = |source: io::Error| Error::NoProgram {
         program: program.to_owned(),
         source,
     };
-    let command = chroot.command(program);
-    let mut command = command.map_err(|error| failed(error.source))?;
+    let said = scratch.join("said");
+    let words = File::create(&said).at("create", &said)?;
     command
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin")
-        .args(arguments)
-        .stdin(Stdio::null());
-    let output = command.output().map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(words);
+    let mut child = command.spawn().map_err(failed)?;
+    let stdin = child.stdin.take().expect("its standard input is a pipe");
+    let filled = fill(stdin);
+    let status = child.wait().map_err(failed)?;
+    match filled {
+        // It ended early, and says why.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => return Err(error),
+        Ok(()) if status.success() => return Ok(()),
+        Ok(()) => {}
     }
+    let output = fs::read(&said).unwrap_or_default();
     Err(Error::Program {
-        program: format!("{program} {}", arguments.join(" ")),
-        status: output.status.to_string(),
-        output: String::from_utf8_lossy(&output.stderr)
-            .trim_end()
-            .to_owned(),
+        program: program.to_owned(),
+        status: status.to_string(),
+        output: String::from_utf8_lossy(&output).trim_end().to_owned(),
     })
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  node image ─┬─ /boot/vmlinuz-V ──────► vmlinux      uncompressed, started without firmware (PVH)    kernel.rs
 //!              ├─ modules of V, vial-boot ► initrd     with_spec() appends /machine.json, one a node   modules.rs, initrd.rs
-//!              └─ all layers ───────────► root.erofs   read-only, shared by all machines               disks.rs
+//!              └─ all layers' blobs ───► root.erofs   read-only, shared by all machines    flatten.rs, disks.rs
 //!  the program ─────────────────────────► HEX.erofs    read-only, shared by all machines
 //!  nothing ─────────────────────────────► a data disk  one a node, where the caller wants it
 //! ```
@@ -17,9 +17,11 @@
 //!   kernels/DIGEST/                                 of a person's own kernel: kernel, initrd, modules.erofs; likewise
 //! ```
 //! Made once, under the store's lock; each file appears whole or not at all, and goes with its image. What a machine has
-//! open stays with it when the file goes. Only root can make them, and everybody may read them: the image is no secret.
+//! open stays with it when the file goes. Nobody's rights are needed to make them, and everybody may read them: the image is
+//! no secret.
 
 mod disks;
+mod flatten;
 mod initrd;
 mod kernel;
 mod modules;
@@ -40,7 +42,7 @@ pub use initrd::with_spec;
 pub use own::{OwnKernel, check_kernel};
 
 /// Increase when this module makes other files of the same image.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// The kernel's command line for quick starts under software emulation, without the console. Measured with Linux 6.12 on
 /// two idle cores: 1.58 s from QEMU's start to the first program; 1.89 s with `quiet panic=-1 mitigations=off` alone.

@@ -1,11 +1,14 @@
 //! Finding and listing images.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use super::write::decompress;
 use super::{COMPONENTS, CREATED_HERE, KUBERNETES, SUITE, Store, reference_of};
-use crate::digest::Digest;
+use crate::digest::{Digest, HashingReader};
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::image::{ComponentRecord, ImageSummary, Layer, NodeImage, Reference};
 use crate::oci::{Descriptor, ImageConfig, Index, Manifest, REF_NAME};
 
@@ -100,6 +103,34 @@ impl Store {
             self.unpack_damaged(&image.reference, &image.layers)?;
         }
         Ok(image)
+    }
+
+    /// Hands the archive of a layer, out of its blob, to `with`. The blob is verified on the way: when it is damaged, that
+    /// is the error, whatever was made of it.
+    pub(crate) fn read_layer<T>(
+        &self,
+        reference: &str,
+        layer: &Layer,
+        with: impl FnOnce(&mut dyn Read) -> Result<T>,
+    ) -> Result<T> {
+        let path = self.blob_path(&layer.digest);
+        let mut blob = HashingReader::new(BufReader::with_capacity(
+            1 << 20,
+            File::open(&path).at("open", &path)?,
+        ));
+        let result = decompress(&layer.media_type, &mut blob, |mut tar| {
+            let result = with(&mut tar);
+            // Whatever follows the archive's end belongs to the digest.
+            io::copy(&mut tar, &mut io::sink()).at("read", &path)?;
+            result
+        });
+        io::copy(&mut blob, &mut io::sink()).at("read", &path)?;
+        let (actual, _) = blob.finish();
+        if actual != layer.digest {
+            let reason = format!("its content has digest {actual}");
+            return Err(damaged(reference, &layer.digest, reason));
+        }
+        result
     }
 
     fn unpack_damaged(&self, reference: &str, layers: &[Layer]) -> Result<()> {

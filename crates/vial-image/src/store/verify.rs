@@ -1,12 +1,10 @@
 //! The whole verification: every byte of every blob, and of every directory that nodes run from.
 
 use std::fs::File;
-use std::io::{self, BufReader};
 
 use super::Store;
 use super::read::damaged;
-use super::write::decompress;
-use crate::digest::{Digest, HashingReader};
+use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result};
 use crate::image::Layer;
 use crate::layer::{self, Difference};
@@ -33,21 +31,11 @@ impl Store {
     }
 
     fn verify_layer(&self, reference: &str, layer: &Layer) -> Result<()> {
-        let path = self.blob_path(&layer.digest);
-        let mut blob = HashingReader::new(BufReader::with_capacity(
-            1 << 20,
-            File::open(&path).at("open", &path)?,
-        ));
-        let compared = decompress(&layer.media_type, &mut blob, |mut tar| {
-            let found = layer::compare(&layer.title, &mut tar, &layer.unpacked);
-            // Whatever follows the archive's end belongs to the digest.
-            io::copy(&mut tar, &mut io::sink()).at("read", &path)?;
-            found
-        });
-        io::copy(&mut blob, &mut io::sink()).at("read", &path)?;
         // A damaged blob says nothing about the directory.
-        same(reference, &layer.digest, &blob.finish().0)?;
-        let Some(Difference { path, reason }) = compared? else {
+        let compared = self.read_layer(reference, layer, |tar| {
+            layer::compare(&layer.title, tar, &layer.unpacked)
+        })?;
+        let Some(Difference { path, reason }) = compared else {
             return Ok(());
         };
         self.lock()?.unmark(&layer.digest)?;

@@ -1,14 +1,14 @@
 //! Writing: blobs, layers, images. Only under the lock.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::read::{LAYER_TITLE, damaged, length};
+use super::read::{LAYER_TITLE, length};
 use super::{COMPONENTS, CREATED_HERE, KUBERNETES, SUITE, Store};
-use crate::digest::{Digest, HashingReader};
+use crate::digest::Digest;
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::image::{ComponentRecord, Layer, Reference};
@@ -147,27 +147,9 @@ impl Writer {
         // Programs and text shrink to a third or a quarter.
         disk::require_free(&self.store.root, layer.size.saturating_mul(4))?;
         let aside = self.scratch("unpack-")?;
-        let path = self.store.blob_path(&layer.digest);
-        let mut blob = HashingReader::new(BufReader::with_capacity(
-            1 << 20,
-            File::open(&path).at("open", &path)?,
-        ));
-        let result = decompress(&layer.media_type, &mut blob, |mut tar| {
-            let unpacked = layer::unpack(&layer.title, &mut tar, aside.path());
-            // Whatever follows the archive's end belongs to the digest.
-            io::copy(&mut tar, &mut io::sink()).at("read", &path)?;
-            unpacked
-        });
-        io::copy(&mut blob, &mut io::sink()).at("read", &path)?;
-        let (actual, _) = blob.finish();
-        if actual != layer.digest {
-            return Err(damaged(
-                reference,
-                &layer.digest,
-                format!("its content has digest {actual}"),
-            ));
-        }
-        result?;
+        self.store.read_layer(reference, layer, |tar| {
+            layer::unpack(&layer.title, tar, aside.path())
+        })?;
         fs::set_permissions(
             aside.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
