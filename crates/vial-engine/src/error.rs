@@ -44,15 +44,14 @@ pub enum Error {
         source: vial_pki::Error,
     },
     /// A virtual machine did not come up.
-    #[error("the virtual machine of {node} did not come up; it said last:\n{said}")]
+    #[error("the virtual machine of {node} {what}; it said last:\n{said}")]
     Machine {
         /// Of which node.
         node: String,
+        /// `ended`, `was silent for 180 s`.
+        what: String,
         /// The last lines of QEMU, or of the guest's console.
         said: String,
-        /// What was waited for.
-        #[source]
-        source: Box<Error>,
     },
     /// The host has not the memory that virtual machines ask for.
     #[error(

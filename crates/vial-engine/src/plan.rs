@@ -60,7 +60,7 @@ pub struct Facts {
 pub struct MachineFacts {
     /// The kernel's command line, without a console.
     pub command_line: String,
-    /// QEMU's accelerator, with its options: `kvm`, or `tcg,thread=multi,tb-size=512`.
+    /// QEMU's accelerator, with its options: `kvm`, or `tcg,thread=multi`.
     pub accelerator: String,
     /// The baked containerd root, as a path of the node image: `/usr/lib/vial/containerd`.
     pub containerd_root: String,

@@ -29,7 +29,7 @@ fn planned(yaml: &str) -> Plan {
             registry_port: 40_001,
             machine: MachineFacts {
                 command_line: "quiet panic=-1".into(),
-                accelerator: "tcg,thread=multi,tb-size=512".into(),
+                accelerator: "tcg,thread=multi".into(),
                 containerd_root: "/usr/lib/vial/containerd".into(),
             },
         },
@@ -57,6 +57,54 @@ fn a_worker_that_is_a_machine() {
     let container = &container.node("w-1").expect("planned").containers[0];
     assert_eq!(guest.components, container.components);
     assert_eq!(guest.files, container.files);
+}
+
+#[test]
+fn the_shape_of_a_machine_is_hardware_of_qemu_and_interfaces_of_its_node() {
+    let plan = planned(
+        "vmWorkers: 1
+nodes:
+  w-1:
+    mounts: []
+    vm:
+      ephemeral: true
+      swap: 256Mi
+      numa: [{cpus: 2, memory: 1Gi, distances: [10, 30]}, {cpus: 1, memory: 512Mi, distances: [30, 10]}]
+      hugePages: {2Mi: 64Mi}
+      disks:
+        - {name: fast, bus: nvme, size: 1Gi}
+        - {name: both, bus: scsi, size: 1Gi, shared: true}
+        - {name: brought, file: /srv/x.qcow2, readOnly: true}
+      nics: [{network: storage, model: vmxnet3}, {network: mgmt}]
+      kernel: /boot/own
+      kernelModules: /lib/modules/own
+",
+    );
+    let worker = plan.node("w-1").expect("planned");
+    let [machine, guest] = worker.containers.as_slice() else {
+        panic!("two containers");
+    };
+    insta::assert_snapshot!(machine.components[0].spec.argv.join("\n"));
+    let told = guest.guest.as_ref().expect("a guest");
+    assert_eq!(told.modules, ["virtio_scsi", "nvme", "sd_mod", "vmxnet3"]);
+    assert_eq!(told.disks, ["fast", "both", "brought"]);
+    assert!(told.swap && told.own_modules);
+    let names: Vec<_> = told
+        .interfaces
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(names, ["eth0", "eth1", "eth2"]);
+    let link = plan.network.nodes.iter().find(|link| link.node == "w-1");
+    let taps = link.expect("a link").taps.iter();
+    let taps: Vec<_> = taps
+        .map(|tap| (tap.name.as_str(), tap.bridge.as_str()))
+        .collect();
+    assert_eq!(taps, [("tap1", "net-storage"), ("tap2", "mgmt")]);
+    // The file of the host comes by a mount.
+    let file = machine.spec.mounts.last().expect("a mount");
+    assert_eq!(file.target, "/var/lib/machine-files/brought");
+    assert!(file.read_only);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use vial_spec::ClusterSpec;
 use crate::paths::Paths;
 use crate::progress::{Progress, Reporter};
 
-/// Software emulation: a thread for each processor, half a gigabyte for what was translated.
-const EMULATION: &str = "tcg,thread=multi,tb-size=512";
+/// Software emulation: a thread for each processor.
+const EMULATION: &str = "tcg,thread=multi";
 
 /// As QEMU is told.
 pub(super) fn known(paths: &Paths) -> String {

@@ -56,25 +56,37 @@ async fn attempt(
     container.ready_within("link", patience).await
 }
 
-/// The error, below what QEMU itself said last, or when it said nothing the console.
+/// Why it did not come up: what QEMU itself said last, or when it said nothing the consoles.
 pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> Error {
+    let Error::Rpc { status, .. } = &error else {
+        return error;
+    };
+    let what = match status.code() {
+        Code::DeadlineExceeded => {
+            let all = SILENT * (u32::try_from(TRIES).unwrap_or(1) - 1) + READY;
+            format!("was silent for {} s in {TRIES} starts", all.as_secs())
+        }
+        _ => "ended".to_owned(),
+    };
     let disk = paths.cluster_dir(cluster).join("nodes").join(node);
     let run = paths.run_dir(cluster).join("agents");
-    let console = |name| run.join(format!("{node}.machine/{name}.log"));
+    let qemu = tail(&disk.join("machine-log/vial/qemu.log"));
     // Only a kernel of the person's own has a serial port too.
-    let [serial, console] = ["serial", "console"].map(console);
-    let logs = [disk.join("machine-log/vial/qemu.log"), serial, console];
-    let said = logs
-        .iter()
-        .map(|log| tail(log))
-        .find(|text| !text.is_empty());
-    match said {
-        None => error,
-        Some(said) => Error::Machine {
-            node: node.to_owned(),
-            said,
-            source: Box::new(error),
-        },
+    let consoles = ["serial", "console"].map(|name| {
+        let log = run.join(format!("{node}.machine/{name}.log"));
+        tail(&log)
+    });
+    let consoles = consoles.into_iter().filter(|text| !text.is_empty());
+    let consoles: Vec<_> = consoles.collect();
+    let said = match (qemu.is_empty(), consoles.is_empty()) {
+        (false, _) => qemu,
+        (true, false) => consoles.join("\n"),
+        (true, true) => "nothing".to_owned(),
+    };
+    Error::Machine {
+        node: node.to_owned(),
+        what,
+        said,
     }
 }
 

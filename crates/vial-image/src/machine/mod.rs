@@ -54,9 +54,10 @@ const FORMAT: &str = "2";
 ///   entropy (`random.trust_cpu=on`).
 /// - `lsm=`: those that the kernel would have, without the ones that nothing here has a policy for.
 /// - `rcupdate.rcu_expedited=1`: mounts and network namespaces end without a wait.
+/// - `page_reporting.page_reporting_order=0`: every free page is the host's again, not only 2 MiB in one piece.
 pub const COMMAND_LINE: &str = "quiet panic=-1 mitigations=off tsc=reliable no_timer_check cryptomgr.notests \
      initcall_blacklist=jent_mod_init random.trust_cpu=on lsm=capability,landlock,yama,bpf \
-     rcupdate.rcu_expedited=1 audit=0 8250.nr_uarts=1";
+     rcupdate.rcu_expedited=1 page_reporting.page_reporting_order=0 audit=0 8250.nr_uarts=1";
 
 /// Files on the host, below [`Store::root`], that every machine of a node image starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,7 @@ mod lab;
 mod load_balancer;
 mod logins;
 mod logs;
+mod machine_shapes;
 mod machines;
 mod means;
 mod mirror;

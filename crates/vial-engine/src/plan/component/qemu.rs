@@ -58,7 +58,7 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
 
     argv.set("-machine", shape::board(wanted));
     argv.set("-bios", "qboot.rom");
-    argv.set("-accel", &facts.accelerator);
+    argv.set("-accel", shape::accelerator(&facts.accelerator, wanted));
     argv.set("-cpu", "max");
     shape::processors(&mut argv, wanted);
     shape::memory(&mut argv, wanted);
