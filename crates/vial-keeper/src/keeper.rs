@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vial_engine::paths::{Paths, private_dir};
+use vial_engine::paths::Paths;
 use vial_engine::plan::Plan;
 use vial_engine::progress::Reporter;
 use vial_engine::record::Record;
@@ -138,7 +138,9 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         return Ok(Outcome::Busy);
     };
     let run_dir = paths.run_dir(name);
-    private_dir(&run_dir).map_err(at("make", run_dir.clone()))?;
+    paths
+        .make_run_dir(name)
+        .map_err(at("make", run_dir.clone()))?;
     let socket = paths.keeper_socket(name);
     owner
         .sign(&socket)

@@ -35,6 +35,16 @@ impl Context {
         )
     }
 
+    /// Refuses, before anything is touched, what only those can do whose clusters these are: theirs is the home.
+    pub(crate) fn require_owner(&self, what: &str) -> Result<()> {
+        if self.root || self.paths.are_ours() {
+            return Ok(());
+        }
+        let home = self.paths.home.display();
+        let message = format!("{home} is somebody else's: only its owner and root can {what}");
+        Err(Error::new(Code::NotPermitted, message).hint("run it with sudo, or without VIAL_HOME"))
+    }
+
     /// A living keeper of the cluster `name`.
     ///
     /// # Errors
@@ -74,6 +84,13 @@ impl Context {
         }
     }
 
+    /// Where those may be that somebody misses: made with sudo, they are root's.
+    pub(crate) fn roots_clusters(&self) -> Option<String> {
+        let roots = Paths::default_roots().clusters_dir();
+        let others = !self.root && roots.exists() && roots != self.paths.clusters_dir();
+        others.then(|| "clusters that were made with sudo are seen with sudo".to_owned())
+    }
+
     /// There is no cluster `name`.
     pub(crate) fn no_cluster(&self, name: &str) -> Error {
         let names = vial_engine::record::names(&self.paths).unwrap_or_default();
@@ -94,6 +111,7 @@ impl Context {
             ));
         }
         let error = Error::new(Code::NotFound, format!("there is no cluster `{name}`"));
+        let error = error.maybe_hint(self.roots_clusters());
         if names.is_empty() {
             return error.hint(format!("{} makes it", command_line("up", name)));
         }

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use vial_engine::paths::PathsError;
 use vial_image::debian::DebianError;
 use vial_image::load::LoadError;
 
@@ -253,6 +254,19 @@ impl From<vial_cloud::Error> for Error {
         let mut edge = Self::new(code, error.to_string());
         edge.source = error.into_source();
         edge.maybe_hint(hint)
+    }
+}
+
+impl From<PathsError> for Error {
+    fn from(error: PathsError) -> Self {
+        let (code, hint) = match error {
+            PathsError::Foreign { .. } => (
+                Code::NotPermitted,
+                "set VIAL_RUN to a directory that nobody else can write to",
+            ),
+            PathsError::TooLong { .. } => (Code::BadInput, "set VIAL_RUN to a shorter one"),
+        };
+        Self::new(code, error.to_string()).hint(hint)
     }
 }
 

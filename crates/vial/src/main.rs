@@ -114,7 +114,10 @@ fn command_line() -> ExitCode {
         .build()
     {
         Ok(runtime) => {
-            let result = runtime.block_on(commands::run(&context, command));
+            let result = match context.paths.check() {
+                Ok(()) => runtime.block_on(commands::run(&context, command)),
+                Err(error) => Err(error.into()),
+            };
             // A thread that still reads the terminal must not hold the process back.
             runtime.shutdown_background();
             result

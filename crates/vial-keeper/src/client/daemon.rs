@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vial_engine::paths::{Paths, private_dir};
+use vial_engine::paths::Paths;
 use vial_sys::identity::Process;
 use vial_sys::lock::{self, Holder};
 use vial_sys::session::{self, Terminal};
@@ -63,7 +63,7 @@ pub(super) async fn start(paths: &Paths, name: &str) -> Result<Client, ClientErr
 
 /// Starts the process in a session of its own and reads its first word.
 fn spawn(paths: &Paths, name: &str, program: &Path, log: &Path) -> io::Result<String> {
-    private_dir(&paths.run_dir(name))?;
+    paths.make_run_dir(name)?;
     let log = fs::File::options().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.arg0("vial-keeper").arg(name);

@@ -25,7 +25,7 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result {
-    context.require_root("check a cluster")?;
+    context.require_owner("check a cluster")?;
     let name = &args.cluster.name;
     let client = context.keeper(name).await?;
     let mut events = std::pin::pin!(

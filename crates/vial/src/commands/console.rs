@@ -36,7 +36,7 @@ pub(crate) struct ConsoleArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: ConsoleArgs) -> Result {
-    context.require_root("sit at a console")?;
+    context.require_owner("sit at a console")?;
     let name = NodeName::parse(&args.node, &args.cluster.cluster);
     name.find(context)?;
     let places = Places::below(&machine(context, &name)?);

@@ -57,7 +57,7 @@ struct Job {
 }
 
 pub(crate) async fn run(context: &Context, args: CpArgs) -> Result {
-    context.require_root("copy files of nodes")?;
+    context.require_owner("copy files of nodes")?;
     let mut addresses = args
         .paths
         .iter()

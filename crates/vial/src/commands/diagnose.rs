@@ -41,7 +41,7 @@ pub(crate) struct DiagnoseArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: DiagnoseArgs) -> Result {
-    context.require_root("see all of a cluster")?;
+    context.require_owner("see all of a cluster")?;
     let cluster = cluster(context, args.name.or(args.cluster))?;
     let about = cluster.as_deref().unwrap_or("machine");
     let title = format!(

@@ -94,14 +94,10 @@ mod tests {
         for requirement in [
             "root",
             "kernel",
-            "namespaces",
-            "overlayfs",
-            "cgroups",
             "memory",
             "disk space",
             "virtual machines",
             "node image",
-            "go",
             "registry cache",
         ] {
             assert!(

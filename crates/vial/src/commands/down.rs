@@ -31,7 +31,7 @@ pub(crate) struct DownArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: DownArgs) -> Result {
-    context.require_root("remove a cluster")?;
+    context.require_owner("remove a cluster")?;
     let mut names = if args.all {
         vial_engine::record::names(&context.paths)
             .map_err(|error| Error::caused("cannot list the clusters", error))?

@@ -64,7 +64,7 @@ struct Filter {
 struct Events(Vec<Happening>);
 
 pub(crate) async fn run(context: &Context, args: EventsArgs) -> Result {
-    context.require_root("read what happened to a cluster")?;
+    context.require_owner("read what happened to a cluster")?;
     let name = args.cluster.as_ref().unwrap_or(&args.name.name);
     check_name(name)?;
     if !context.paths.cluster_dir(name).is_dir() {

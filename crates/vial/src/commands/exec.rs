@@ -67,7 +67,7 @@ pub(crate) struct ExecArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: ExecArgs) -> Result {
-    context.require_root("run commands on a node")?;
+    context.require_owner("run commands on a node")?;
     let (cluster, node) = (&args.cluster.cluster, &args.node);
     let status = agent::node_status(context, cluster, node).await?;
     let is_control_plane = status

@@ -64,7 +64,7 @@ struct ListArgs {
 
 pub(crate) async fn run(context: &Context, args: ImageArgs) -> Result {
     if !matches!(args.command, ImageCommand::Sshd(_)) {
-        context.require_root("use the images of a cluster")?;
+        context.require_owner("use the images of a cluster")?;
     }
     match args.command {
         ImageCommand::Sshd(args) => sshd::run(context, args).await,

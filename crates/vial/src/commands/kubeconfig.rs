@@ -45,7 +45,7 @@ pub(crate) enum KubeconfigFormat {
 }
 
 pub(crate) async fn run(context: &Context, args: KubeconfigArgs) -> Result {
-    context.require_root("read a cluster's keys")?;
+    context.require_owner("read a cluster's keys")?;
     let name = &args.cluster.name;
     check_name(name)?;
     if args.unmerge {

@@ -37,7 +37,7 @@ pub(crate) struct KubectlArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: KubectlArgs) -> Result {
-    context.require_root("read a cluster's keys")?;
+    context.require_owner("read a cluster's keys")?;
     let name = &args.cluster.cluster;
     let client = context.keeper(name).await?;
     let status = context.status(name, &client).await?;

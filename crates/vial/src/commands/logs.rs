@@ -101,7 +101,7 @@ impl FromStr for Names {
 }
 
 pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result {
-    context.require_root("read a cluster's logs")?;
+    context.require_owner("read a cluster's logs")?;
     let all = |one: Option<Names>, more: Vec<Names>| {
         let names = one.into_iter().chain(more).flat_map(|names| names.0);
         names.collect()

@@ -21,7 +21,7 @@ pub(crate) struct LsArgs {
 struct Clusters(Vec<ClusterStatus>);
 
 pub(crate) async fn run(context: &Context, args: LsArgs) -> Result {
-    context.require_root("see the clusters")?;
+    context.require_owner("see the clusters")?;
     let clusters = vial_keeper::clusters(&context.paths)
         .await
         .map_err(|error| keeper_error("list the clusters", error))?;
@@ -34,6 +34,9 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result {
         context
             .ui
             .status("there is no cluster; `vial up` makes one");
+        if let Some(elsewhere) = context.roots_clusters() {
+            context.ui.status(elsewhere);
+        }
     }
     Ok(Exit::OK)
 }

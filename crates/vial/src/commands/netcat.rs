@@ -48,7 +48,7 @@ pub(crate) struct NetcatArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: NetcatArgs) -> Result {
-    context.require_root("reach into a cluster")?;
+    context.require_owner("reach into a cluster")?;
     let bad = |error: TargetError| Error::new(Code::BadInput, error.to_string());
     let target: Target = args.host.parse().map_err(bad)?;
     let port: TargetPort = args.port.parse().map_err(bad)?;

@@ -171,7 +171,7 @@ impl Nodes {
 }
 
 pub(crate) async fn run(context: &Context, args: NodeArgs) -> Result {
-    context.require_root("change a cluster")?;
+    context.require_owner("change a cluster")?;
     match args.command {
         NodeCommand::Ls(args) => ls(context, args).await,
         NodeCommand::Stop(args) => {

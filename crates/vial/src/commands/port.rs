@@ -91,7 +91,7 @@ struct LsArgs {
 struct Ports(Vec<PortStatus>);
 
 pub(crate) async fn run(context: &Context, args: PortArgs) -> Result {
-    context.require_root("forward ports")?;
+    context.require_owner("forward ports")?;
     match args.command {
         PortCommand::Add(args) => add(context, args).await,
         PortCommand::Rm(args) => rm(context, args).await,

@@ -59,7 +59,7 @@ struct GcArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: RegistryArgs) -> Result {
-    context.require_root("use a cluster's registry")?;
+    context.require_owner("use a cluster's registry")?;
     match args.command {
         Some(RegistryCommand::Gc(gc)) => collect(context, &gc).await,
         None => show(context, &args.cluster.cluster, args.output).await,

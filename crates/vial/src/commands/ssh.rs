@@ -42,7 +42,7 @@ pub(crate) struct SshArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: SshArgs) -> Result {
-    context.require_root("log in to nodes")?;
+    context.require_owner("log in to nodes")?;
     let (first, arguments) = args
         .arguments
         .split_first()

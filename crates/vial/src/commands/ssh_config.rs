@@ -47,7 +47,7 @@ pub(crate) async fn run(context: &Context, args: SshConfigArgs) -> Result {
         pods::uninstall(context)?;
         return Ok(Exit::OK);
     }
-    context.require_root("read a cluster's keys")?;
+    context.require_owner("read a cluster's keys")?;
     let person = Person::at_keyboard();
     if let Some(closed) = person.obstacle(&context.paths) {
         let closed = closed.display();

@@ -28,7 +28,7 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result {
-    context.require_root("see a cluster")?;
+    context.require_owner("see a cluster")?;
     let name = &args.cluster.name;
     let client = context.keeper(name).await?;
     let status = context.status(name, &client).await?;

@@ -135,9 +135,16 @@ enum Way {
 }
 
 pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
-    context.require_root("make a cluster")?;
+    context.require_owner("make a cluster")?;
     let spec = spec(context, &args)?;
     let name = spec.name.clone();
+    let nodes = spec.nodes.iter();
+    let containers: Vec<String> = nodes
+        .map(|node| node.name.clone() + ".control-plane")
+        .collect();
+    let containers = containers.iter().map(String::as_str);
+    context.paths.check_sockets(&name, containers)?;
+    context.require_root("make a cluster")?;
     // What would be refused at the end is refused before anything is made.
     let place = (!args.no_kubeconfig).then(|| Place::find(&Environment::of_process()));
     if let Some(place) = &place {
@@ -382,6 +389,11 @@ async fn ensure_image(
         )));
     }
     vial_image::supported(reference.tag())?;
+    context
+        .require_root("build a node image")
+        .map_err(|error| {
+            error.hint("`vial node-image load` brings one that is built, which everybody can")
+        })?;
     progress.note(&format!(
         "node image {reference} is not here yet: it is built once, which takes some minutes"
     ));

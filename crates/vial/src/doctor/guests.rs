@@ -12,19 +12,19 @@ const REQUIREMENT: &str = "virtual machines";
 /// By what was seen since the host booted, or by a trial now. It is not remembered: looking changes nothing.
 pub(super) async fn accelerator(paths: &Paths, root: bool) -> Finding {
     if let Some(verdict) = probe::remembered(&paths.accelerator()) {
-        return finding(&verdict);
-    }
-    if !root {
-        return Finding::info(REQUIREMENT, "not tried: only root reads the node image");
+        return finding(&verdict, root);
     }
     let Some(program) = qemu(paths) else {
-        return Finding::info(
-            REQUIREMENT,
-            "not tried: there is no node image with QEMU yet; container nodes do not need it",
-        );
+        let rest = if root {
+            "; container nodes do not need it"
+        } else {
+            ""
+        };
+        let found = format!("not tried: there is no node image with QEMU yet{rest}");
+        return Finding::info(REQUIREMENT, found);
     };
     match probe::attempt(&program).await {
-        Ok(verdict) => finding(&verdict),
+        Ok(verdict) => finding(&verdict, root),
         Err(error) => Finding::info(REQUIREMENT, crate::error::chain(&error)),
     }
 }
@@ -38,7 +38,15 @@ fn qemu(paths: &Paths) -> Option<Program> {
 }
 
 /// What it means for who wants such nodes. The emulated figures are those of two cores of 2026 (bench/README.md).
-fn finding(verdict: &Verdict) -> Finding {
+fn finding(verdict: &Verdict, root: bool) -> Finding {
+    let emulated = if root {
+        (
+            "such a node is ready in about 20 s",
+            "; container nodes are not concerned",
+        )
+    } else {
+        ("a cluster is up in about 90 s", "")
+    };
     match verdict.accelerator {
         Accelerator::Kvm => Finding::ok(
             REQUIREMENT,
@@ -47,8 +55,8 @@ fn finding(verdict: &Verdict) -> Finding {
         Accelerator::Tcg => Finding::info(
             REQUIREMENT,
             format!(
-                "emulated, some ten times slower: such a node is ready in about 20 s ({}); container nodes are not concerned",
-                verdict.reason
+                "emulated, some ten times slower: {} ({}){}",
+                emulated.0, verdict.reason, emulated.1
             ),
         ),
     }
@@ -66,10 +74,11 @@ mod tests {
             (Accelerator::Tcg, State::Info, "ten times slower"),
         ] {
             let reason = "what was seen".to_owned();
-            let finding = finding(&Verdict {
+            let verdict = Verdict {
                 accelerator,
                 reason,
-            });
+            };
+            let finding = finding(&verdict, true);
             assert_eq!(finding.state, state);
             assert!(
                 finding.found.contains(word) && finding.found.contains("what was seen"),

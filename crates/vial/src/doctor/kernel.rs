@@ -116,13 +116,7 @@ fn controllers(version: &str, missing: &[&str]) -> Finding {
 }
 
 /// Tried in a network namespace that goes with the thread: bridge, veth, nf_tables, br_netfilter.
-pub(super) fn network(root: bool) -> Vec<Finding> {
-    if !root {
-        return vec![Finding::info(
-            "network",
-            "not tried: only root can make a network namespace",
-        )];
-    }
+pub(super) fn network() -> Vec<Finding> {
     // A thread of its own, because a thread cannot be trusted with the old namespace again.
     let tried = std::thread::spawn(|| {
         vial_sys::namespace::unshare(vial_sys::namespace::UnshareFlags::NEWNET)
@@ -319,10 +313,5 @@ mod tests {
         assert_eq!(controllers("v2", &[]).state, State::Ok);
         assert_eq!(controllers("v1", &[]).state, State::Info);
         assert_eq!(controllers("v2", &["memory"]).state, State::Fail);
-    }
-
-    #[test]
-    fn without_root_the_network_is_not_tried() {
-        assert_eq!(network(false)[0].state, State::Info);
     }
 }

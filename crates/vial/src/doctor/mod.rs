@@ -79,17 +79,20 @@ impl Finding {
 
 /// Looks at everything.
 pub(crate) async fn examine(paths: &Paths, root: bool) -> Vec<Finding> {
-    let mut findings = vec![machine::root(root), kernel::version(), kernel::namespaces()];
-    findings.push(kernel::overlayfs());
-    findings.extend(kernel::cgroups());
-    findings.extend(kernel::network(root));
+    let mut findings = vec![machine::root(root), kernel::version()];
+    // Clusters of ordinary users have a kernel of their own.
+    if root {
+        findings.extend([kernel::namespaces(), kernel::overlayfs()]);
+        findings.extend(kernel::cgroups());
+        findings.extend(kernel::network());
+        findings.extend(machine::inotify());
+        findings.extend(machine::devices());
+    }
     findings.push(machine::memory());
     findings.push(machine::space(&paths.home));
-    findings.extend(machine::inotify());
-    findings.extend(machine::devices());
     findings.push(guests::accelerator(paths, root).await);
     findings.extend(vial::node_image(&paths.home, root));
-    findings.push(vial::registry_cache(paths, root));
+    findings.push(vial::registry_cache(paths));
     findings.push(vial::kubeconfig());
     findings
 }

@@ -14,7 +14,7 @@ use crate::kubeconfig::{self, Environment, Place};
 
 /// The node image, and `go` where the image has still to be built.
 pub(super) fn node_image(home: &Path, root: bool) -> Vec<Finding> {
-    let images = if home.join("images").exists() && root {
+    let images = if home.join("images").exists() {
         match Store::open(home).and_then(|store| store.list()) {
             Ok(images) => images,
             Err(error) => {
@@ -37,10 +37,17 @@ pub(super) fn node_image(home: &Path, root: bool) -> Vec<Finding> {
         .collect();
     let there = names.contains(&default_image().as_str());
     let image = match names.as_slice() {
-        _ if !root => Finding::info("node image", "not looked for: only root reads it"),
+        [] if !root => Finding::warn(
+            "node image",
+            "none yet; only root can build one",
+            "vial node-image load /var/lib/vial/images, or an archive of `vial node-image save`",
+        ),
         [] => Finding::info("node image", "none yet; the first `vial up` builds it"),
         names => Finding::ok("node image", names.join(", ")),
     };
+    if !root {
+        return vec![image];
+    }
     let go = match (go_version(), there) {
         (Some(version), _) => Finding::ok("go", version),
         (None, true) => Finding::info(
@@ -74,14 +81,10 @@ fn go_version() -> Option<String> {
 }
 
 /// What was pulled from public registries, for all clusters.
-pub(super) fn registry_cache(paths: &Paths, root: bool) -> Finding {
+pub(super) fn registry_cache(paths: &Paths) -> Finding {
     let cache = paths.registry_cache();
-    let found = if root {
-        let (used, most) = (size(bytes_below(&cache)), size(REGISTRY_CACHE_BOUND));
-        format!("{used} of at most {most} in {}", cache.display())
-    } else {
-        "not looked at: only root reads it".into()
-    };
+    let (used, most) = (size(bytes_below(&cache)), size(REGISTRY_CACHE_BOUND));
+    let found = format!("{used} of at most {most} in {}", cache.display());
     Finding::info("registry cache", found)
 }
 
