@@ -1,6 +1,8 @@
 //! The planner: whole plans compared with what was reviewed, and what a change of the file changes.
 
-use vial_engine::plan::{Change, Facts, ImageFacts, MachineFacts, Plan, changes, plan};
+use vial_engine::plan::{
+    Change, ComponentPlan, Facts, ImageFacts, MachineFacts, Plan, changes, plan,
+};
 use vial_spec::{Overrides, file::File};
 
 fn planned(yaml: &str) -> Plan {
@@ -105,6 +107,34 @@ nodes:
     let file = machine.spec.mounts.last().expect("a mount");
     assert_eq!(file.target, "/var/lib/machine-files/brought");
     assert!(file.read_only);
+}
+
+#[test]
+fn the_one_agent_of_a_machine_runs_the_control_plane_too() {
+    let plan = planned("workers: 0\ncontrolPlane: {driver: vm}\n");
+    let [machine, guest] = plan.nodes[0].containers.as_slice() else {
+        panic!("two containers");
+    };
+    assert_eq!(machine.spec.name, "cp-1.machine");
+    assert_eq!(guest.spec.name, "cp-1.node");
+    let names = |components: &[ComponentPlan]| -> Vec<String> {
+        let names = components.iter().map(|one| one.spec.name.clone());
+        names.collect()
+    };
+    // The same as in two containers, and its store on its own disk.
+    let apart = planned("workers: 0\n");
+    let mut expected = names(&apart.nodes[0].containers[1].components);
+    expected.extend(names(&apart.nodes[0].containers[0].components));
+    assert_eq!(names(&guest.components), expected);
+    let mounts = &guest.guest.as_ref().expect("a guest").mounts;
+    let store = mounts.iter().find(|one| one.target.ends_with("etcd"));
+    let source = store.map(|one| one.source.to_string_lossy().into_owned());
+    assert_eq!(source.as_deref(), Some("control-plane/etcd"));
+    let mut paths: Vec<_> = guest.files.iter().map(|file| &file.path).collect();
+    paths.sort();
+    let all = paths.len();
+    paths.dedup();
+    assert_eq!(paths.len(), all);
 }
 
 #[test]

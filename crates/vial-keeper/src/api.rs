@@ -234,6 +234,9 @@ pub struct NodeStatus {
     /// It was stopped by command, and stays so until it is started by command.
     #[serde(default)]
     pub stopped: bool,
+    /// Of a virtual machine: how it ended by itself the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<MachineEnd>,
     /// The Node object's Ready condition: `True`, `False`, `Unknown`; `None` while the API does not say.
     pub ready: Option<String>,
     /// On the management network.
@@ -242,6 +245,16 @@ pub struct NodeStatus {
     pub pod_cidrs: Vec<String>,
     /// What runs on it.
     pub components: Vec<ComponentStatus>,
+}
+
+/// A virtual machine ended by itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineEnd {
+    /// RFC 3339.
+    pub time: String,
+    /// With the last lines of its console.
+    pub message: String,
 }
 
 /// The cluster's registry.
@@ -262,6 +275,9 @@ pub struct RegistryStatus {
 pub struct ComponentStatus {
     /// `kubelet`.
     pub name: String,
+    /// The process container that it runs in: `w-1.node`.
+    #[serde(default)]
+    pub container: String,
     /// `waiting`, `starting`, `ready`, `backoff`, `stopping`, `stopped`, `unknown`.
     pub state: String,
     /// In the node's own pid namespace.

@@ -80,6 +80,8 @@ pub enum What {
     SandboxEnded,
     /// A container of a node ended by itself.
     ContainerEnded,
+    /// The virtual machine that a node is ended by itself.
+    MachineEnded,
     /// The node's condition Ready became True.
     NodeReady,
     /// The node's condition Ready became False or Unknown.
@@ -118,6 +120,7 @@ impl What {
             | Self::KeeperFailed
             | Self::SandboxEnded
             | Self::ContainerEnded
+            | Self::MachineEnded
             | Self::NodeNotReady
             | Self::ComponentCrashed
             | Self::OutboundEnded

@@ -32,6 +32,7 @@ mod images;
 pub mod inside;
 mod keeper;
 mod lock;
+mod machine;
 mod means;
 mod nodes;
 mod operation;

@@ -21,6 +21,7 @@ use vial_spec::names::did_you_mean;
 use vial_spec::{AddError, ClusterSpec, Driver, Fashion, Role};
 
 use crate::api::NodesRequest;
+use crate::events::{About, What};
 use crate::keeper::{Keeper, View};
 use crate::up::{self, Failure};
 
@@ -191,6 +192,20 @@ async fn stop(
             ""
         };
         report(note(node, format!("{node} is stopped{already}")));
+    }
+    Ok(())
+}
+
+/// Nodes that ended by themselves and are not to start again are stopped from now on.
+pub(crate) async fn leave(keeper: &Keeper, living: &View, nodes: &[String]) -> Result<(), Failure> {
+    let stopped = written(keeper, |record| {
+        record.stopped.extend(nodes.iter().cloned());
+        record.stopped.clone()
+    });
+    replan(keeper, living, stopped.await?);
+    for node in nodes {
+        let text = format!("{node} stays stopped, as its `restart` says");
+        keeper.story.tell(What::Changed, About::node(node), text);
     }
     Ok(())
 }

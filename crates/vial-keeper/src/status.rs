@@ -15,7 +15,9 @@ use vial_rpc::agent_client::AgentClient;
 use vial_rpc::component_status::State;
 use vial_spec::{Driver, NodeConfig, Role};
 
-use crate::api::{ClusterStatus, ComponentStatus, Endpoint, NodeStatus, Phase, RegistryStatus};
+use crate::api::{
+    ClusterStatus, ComponentStatus, Endpoint, MachineEnd, NodeStatus, Phase, RegistryStatus,
+};
 use crate::keeper::{Keeper, View};
 use crate::operation::{By, Kind, Operation};
 
@@ -29,6 +31,10 @@ pub(crate) async fn of(keeper: &Keeper) -> Option<ClusterStatus> {
     status.keeper_pid = Some(std::process::id());
     status.sandbox_pid = keeper.sandbox_pid().await;
     status.message = keeper.trouble();
+    for node in &mut status.nodes {
+        let ended = keeper.story.machine_ended(&node.name);
+        node.ended = ended.map(|(time, message)| MachineEnd { time, message });
+    }
     if let Some(living) = &keeper.living() {
         fill(&mut status, &record, living).await;
     }
@@ -81,6 +87,7 @@ fn planned(record: &Record, node: &NodeConfig) -> NodeStatus {
             Driver::Vm => "vm".into(),
         },
         stopped: record.stopped.contains(&node.name),
+        ended: None,
         ready: None,
         addresses: node
             .addresses(record.spec.network.ip_family)
@@ -174,13 +181,14 @@ async fn fill(status: &mut ClusterStatus, record: &Record, living: &View) {
             .flatten()
             .map(|one| (one.name.clone(), one))
             .collect();
-        let planned = node
-            .containers
-            .iter()
-            .flat_map(|container| &container.components);
+        let planned = node.containers.iter().flat_map(|container| {
+            let of = |plan| (container.spec.name.as_str(), plan);
+            container.components.iter().map(of)
+        });
         let all = planned
-            .map(|plan| {
-                found
+            .map(|(container, plan)| ComponentStatus {
+                container: container.to_owned(),
+                ..found
                     .remove(&plan.spec.name)
                     .unwrap_or_else(|| silent(&plan.spec.name))
             })
@@ -250,6 +258,7 @@ fn known(component: vial_rpc::ComponentStatus) -> ComponentStatus {
         .ok()
         .and_then(|millis| Timestamp::from_millisecond(millis).ok());
     ComponentStatus {
+        container: String::new(),
         state: state.into(),
         pid: (component.pid != 0).then_some(component.pid),
         restarts: component.restarts,
@@ -262,6 +271,7 @@ fn known(component: vial_rpc::ComponentStatus) -> ComponentStatus {
 fn silent(name: &str) -> ComponentStatus {
     ComponentStatus {
         name: name.to_owned(),
+        container: String::new(),
         state: "unknown".into(),
         pid: None,
         restarts: 0,

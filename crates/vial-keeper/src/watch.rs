@@ -24,6 +24,7 @@ use crate::events::{About, What};
 use crate::failure::chain;
 use crate::keeper::Keeper;
 use crate::operation::By;
+use crate::{machine, nodes};
 
 /// Before the first process of the sandbox is asked again, when it did not answer.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -37,7 +38,7 @@ pub(crate) async fn until_operation_ends(keeper: &Arc<Keeper>) {
 
 /// Waits for the sandbox's end and sweeps what the kernel leaves; brings back nodes that fall meanwhile.
 pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
-    let nodes = tokio::spawn(nodes(Arc::clone(&keeper), Arc::clone(&sandbox)));
+    let nodes = tokio::spawn(bring_nodes_back(Arc::clone(&keeper), Arc::clone(&sandbox)));
     sandbox.ended().await;
     nodes.abort();
     drop(sandbox);
@@ -58,7 +59,7 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
 /// Brings back containers that ended by themselves, for as long as the sandbox lives.
 ///
 /// Boxed, since an `up` starts a watch and a watch starts an `up`.
-fn nodes(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) -> BoxFuture<'static, ()> {
+fn bring_nodes_back(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let mut back_off = BackOff::default();
         let mut told = HashSet::new();
@@ -98,13 +99,11 @@ async fn watch(
         }
         for container in &fallen {
             if told.insert((container.name.clone(), container.since_unix_ms)) {
-                let message = format!(
-                    "the container {} ended by itself (exit code {})",
-                    container.name, container.exit_code
-                );
-                let about = About::node(&container.node);
-                keeper.story.tell(What::ContainerEnded, about, message);
+                tell(keeper, container);
             }
+        }
+        if leave(keeper, &fallen).await {
+            continue;
         }
         tokio::time::sleep_until(back_off.next(Instant::now())).await;
         // Somebody may have mended it meanwhile, or be about to.
@@ -112,6 +111,40 @@ async fn watch(
             bring_back(keeper, &fallen, back_off).await;
         }
     }
+}
+
+fn tell(keeper: &Keeper, container: &ContainerStatus) {
+    let about = About::node(&container.node);
+    if machine::is_one(container) {
+        let said = machine::last_words(keeper, container);
+        let message = match said.as_str() {
+            "" => "it ended by itself, its console said nothing".to_owned(),
+            said => format!("it ended by itself, its console said last: {said}"),
+        };
+        return keeper.story.tell(What::MachineEnded, about, message);
+    }
+    let message = format!(
+        "the container {} ended by itself (exit code {})",
+        container.name, container.exit_code
+    );
+    keeper.story.tell(What::ContainerEnded, about, message);
+}
+
+/// Leaves machines as they are that are not to start again by themselves; whether there were some.
+async fn leave(keeper: &Keeper, fallen: &[ContainerStatus]) -> bool {
+    let Some(living) = keeper.living() else {
+        return false;
+    };
+    let staying = fallen.iter().map(|container| container.node.clone());
+    let staying: Vec<String> = staying
+        .filter(|node| machine::stays(&living.plan, node))
+        .collect();
+    let left = match staying.is_empty() {
+        true => return false,
+        false => nodes::leave(keeper, &living, &staying).await,
+    };
+    left.inspect_err(|error| tracing::error!(error = %chain(error.as_ref()), "cannot be left"))
+        .is_ok()
 }
 
 /// Containers of the plan that were made and do not run any more. Of nodes that were stopped nothing is missed.

@@ -295,6 +295,17 @@ impl NodeConfig {
         }
     }
 
+    /// The process containers whose agents run the node's components: a control plane has one of its own, but in a
+    /// machine, where one agent runs all.
+    #[must_use]
+    pub fn containers(&self) -> Vec<String> {
+        let own = self.role == Role::ControlPlane && self.machine.is_none();
+        let own = own.then(|| format!("{}.control-plane", self.name));
+        own.into_iter()
+            .chain([format!("{}.node", self.name)])
+            .collect()
+    }
+
     /// The node's addresses on the management network, one per family of `family`, the primary first.
     ///
     /// `cp-N` is `10.89.0.(10+N)` and `fd89::(10+N)`, `w-N` is `.(100+N)`: the same in every cluster.

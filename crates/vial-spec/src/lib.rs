@@ -21,6 +21,6 @@ pub use devices::{
     Bus, DiskContent, DiskFormat, ExtraDisk, MGMT, Nic, NicModel, mac_text, usual_mac,
 };
 pub use file::{File, ParseError};
-pub use machine::{DiskCache, Driver, Machine, NumaNode, OwnKernel, PageSize};
+pub use machine::{DiskCache, Driver, Machine, NumaNode, OwnKernel, PageSize, Restart};
 pub use validate::{Overrides, ValidationErrors};
 pub use workers::{AddError, Fashion};

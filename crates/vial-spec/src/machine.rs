@@ -33,6 +33,17 @@ pub enum DiskCache {
     Unsafe,
 }
 
+/// What becomes of a machine that ends by itself: its guest switched it off, its kernel panicked, QEMU crashed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Restart {
+    /// It starts again.
+    #[default]
+    Always,
+    /// It stays as it is, to be looked at, until it is started by command.
+    Never,
+}
+
 /// The size of a huge page of x86-64 (kernel: Documentation/admin-guide/mm/hugetlbpage.rst).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -119,6 +130,9 @@ pub struct Machine {
     pub sysctls: BTreeMap<String, String>,
     /// More arguments for QEMU, as they stand.
     pub qemu_args: Vec<String>,
+    /// What becomes of it when it ends by itself.
+    #[serde(default)]
+    pub restart: Restart,
 }
 
 impl Default for Machine {
@@ -139,6 +153,7 @@ impl Default for Machine {
             modules: Vec::new(),
             sysctls: BTreeMap::new(),
             qemu_args: Vec::new(),
+            restart: Restart::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use vial_spec::file::{
 };
 use vial_spec::size::Size;
 use vial_spec::{
-    Bus, Cni, DiskCache, DiskFormat, Driver, File, IpFamily, NicModel, Overrides, PageSize,
+    Bus, Cni, DiskCache, DiskFormat, Driver, File, IpFamily, NicModel, Overrides, PageSize, Restart,
 };
 
 /// Text as nasty as YAML may hold it: quotes, colons, line breaks, words that look like other types.
@@ -104,13 +104,14 @@ prop_compose! {
         (numa, disks, nics) in (
             prop::collection::vec(part(), 0..3), prop::collection::vec(disk(), 0..3), prop::collection::vec(nic(), 0..3)),
         (kernel, kernel_modules) in (prop::option::of(text()), prop::option::of(text())),
+        restart in prop::option::of(prop_oneof![Just(Restart::Always), Just(Restart::Never)]),
     ) -> MachineEntry {
         let (memory, disk) = (memory.map(Size::from_bytes), disk.map(Size::from_bytes));
         let swap = swap.map(Size::from_bytes);
         let (kernel, kernel_modules) = (kernel.map(Into::into), kernel_modules.map(Into::into));
         MachineEntry {
             cpus, memory, disk, disk_cache, ephemeral, swap, numa, huge_pages, disks, nics, kernel, kernel_modules,
-            kernel_args, modules, sysctls, qemu_args,
+            kernel_args, modules, sysctls, qemu_args, restart,
         }
     }
 }

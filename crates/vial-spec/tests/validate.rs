@@ -660,6 +660,5 @@ fn machines_that_cannot_be() {
     vial.yaml:5:73: workers.vm.modules[0]: "../x" is not the name of a module
     vial.yaml:5:90: workers.vm.sysctls["a..b"]: "a..b" is not the name of a setting
     "#);
-    insta::assert_snapshot!(errors("controlPlane: {driver: vm}"), @"vial.yaml:3:16: controlPlane.driver: cp-1 cannot be a virtual machine yet: control planes are containers");
     insta::assert_snapshot!(errors("vmWorkers: 1\nnodes: {w-1: {mounts: [{hostPath: /a, nodePath: /b}]}}"), @"vial.yaml:4:15: nodes.w-1.mounts: w-1 is a virtual machine: nothing of the host can be bound into it; `files`, or `vial cp` later, bring files into any node");
 }

@@ -8,15 +8,6 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::near;
 
-/// Components that run in a control-plane node's `control-plane` container; all others run in `node`.
-const CONTROL_PLANE: [&str; 5] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "local-path-provisioner",
-];
-
 /// One of a node's process containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Container {
@@ -27,15 +18,6 @@ pub(crate) enum Container {
 }
 
 impl Container {
-    /// Where a component runs.
-    pub(crate) fn of_component(component: &str) -> Self {
-        if CONTROL_PLANE.contains(&component) {
-            Self::ControlPlane
-        } else {
-            Self::Node
-        }
-    }
-
     /// Its name in the sandbox: `w-1.node`.
     pub(crate) fn name_on(self, node: &str) -> String {
         match self {
@@ -115,22 +97,5 @@ pub(crate) fn refused(what: String, status: &Status) -> Error {
             "free some space there (`vial exec NODE -- df -h` shows which disk is full), then do the same again",
         ),
         false => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn components_are_where_they_run() {
-        assert_eq!(
-            Container::of_component("etcd").name_on("cp-1"),
-            "cp-1.control-plane"
-        );
-        assert_eq!(
-            Container::of_component("kubelet").name_on("cp-1"),
-            "cp-1.node"
-        );
     }
 }

@@ -98,6 +98,7 @@ pub(crate) fn from_flags(
         workers: overrides.workers.or(made_with.workers),
         vm_workers: overrides.vm_workers.or(made_with.vm_workers),
         machines: overrides.machines.over(made_with.machines),
+        vm: overrides.vm || made_with.vm,
         node_image: overrides
             .node_image
             .or(made_with.node_image.filter(|_| !names_kubernetes)),
@@ -122,6 +123,7 @@ fn with_ports(existing: &ClusterSpec, more: Vec<PortForward>) -> Result<ClusterS
         workers: made_with.workers,
         vm_workers: made_with.vm_workers,
         machines: made_with.machines,
+        vm: made_with.vm,
         ports,
         ..Overrides::default()
     };
@@ -142,10 +144,13 @@ fn flags_of(spec: &ClusterSpec) -> Overrides {
         let nodes = spec.nodes.iter().filter(|node| node.role == Role::Worker);
         u32::try_from(nodes.filter(|node| node.driver() == driver).count()).ok()
     };
+    let vm = spec.nodes.iter().all(|node| node.driver() == Driver::Vm);
     Overrides {
         name: Some(spec.name.clone()),
-        workers: workers(Driver::Container),
-        vm_workers: workers(Driver::Vm),
+        // `--vm` makes machines of all that are asked for.
+        workers: workers(if vm { Driver::Vm } else { Driver::Container }),
+        vm_workers: workers(Driver::Vm).filter(|_| !vm),
+        vm,
         machines: spec
             .nodes
             .iter()

@@ -9,8 +9,6 @@
 //!          └─ registry
 //! ```
 
-use std::time::Duration;
-
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -20,7 +18,7 @@ use vial_rpc::init_client::InitClient;
 use vial_sandbox::Sandbox;
 use vial_spec::Cni;
 
-use super::container::Container;
+use super::container::{Container, READY, patience};
 use super::stop::{self, Stop};
 use super::{Prepared, machine, remove};
 use crate::images;
@@ -29,9 +27,6 @@ use crate::paths::Paths;
 use crate::plan::{ContainerPlan, NodePlan, REGISTRY, Stage};
 use crate::progress::{Progress, Reporter, step};
 use crate::{Error, Result};
-
-/// How long a node may take to be Ready, on a machine that is busy with other clusters.
-const NODE_READY: Duration = Duration::from_secs(180);
 
 /// Brings the sandbox's network to the planned state: the first thing, since what is served in it needs its addresses.
 ///
@@ -129,14 +124,35 @@ impl Work<'_> {
         for container in machine {
             self.machine(node, container).await?;
         }
-        let branches = containers.into_iter().map(|container| async move {
-            if container.spec.name.ends_with(".control-plane") {
-                self.control_plane(node, container).await
-            } else {
-                self.worker(node, container).await
-            }
-        });
+        let branches = containers.into_iter().map(|one| self.container(node, one));
         try_join_all(branches).await.map(|_| ())
+    }
+
+    /// Makes a container and starts what it holds: the control plane, what makes a node of it, or both.
+    async fn container(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
+        let name = Some(node.config.name.as_str());
+        let has = |name| plan.components.iter().any(|one| one.spec.name == name);
+        let (is_control_plane, is_node) = (has("etcd"), has("containerd"));
+        let (id, text) = match is_node {
+            true => ("container", "make the node's container"),
+            false => ("control-plane", "make the control plane's container"),
+        };
+        let start = Container::start(self.sandbox, &self.prepared.pki, plan);
+        let container = step(self.report, name, id, text, start).await?;
+        container.apply(Stage::Boot).await?;
+        let control_plane = async {
+            match is_control_plane {
+                true => self.control_plane(node, &container).await,
+                false => Ok(()),
+            }
+        };
+        let worker = async {
+            match is_node {
+                true => self.worker(node, &container).await,
+                false => Ok(()),
+            }
+        };
+        tokio::try_join!(control_plane, worker).map(|_| ())
     }
 
     /// Starts a virtual machine, and waits until its guest's agent answers.
@@ -154,31 +170,20 @@ impl Work<'_> {
         .await
     }
 
-    async fn control_plane(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
-        let name = Some(node.config.name.as_str());
-        let start = Container::start(self.sandbox, &self.prepared.pki, plan);
-        let container = step(
-            self.report,
-            name,
-            "control-plane",
-            "make the control plane's container",
-            start,
-        )
-        .await?;
-        container.apply(Stage::Boot).await?;
-        self.ready(node, &container, "etcd").await?;
+    async fn control_plane(&self, node: &NodePlan, container: &Container<'_>) -> Result<()> {
+        self.ready(node, container, "etcd").await?;
         let controllers = async {
-            self.ready(node, &container, "kube-apiserver").await?;
+            self.ready(node, container, "kube-apiserver").await?;
             tokio::try_join!(
-                self.ready(node, &container, "kube-controller-manager"),
-                self.ready(node, &container, "kube-scheduler")
+                self.ready(node, container, "kube-controller-manager"),
+                self.ready(node, container, "kube-scheduler")
             )
         };
         let (client, _) = tokio::try_join!(self.objects_of_vial(node), controllers)?;
         // Set once: there is one first control-plane node.
         let _ = self.joined.set(client);
         container.apply(Stage::Joined).await?;
-        self.ready(node, &container, "local-path-provisioner").await
+        self.ready(node, container, "local-path-provisioner").await
     }
 
     /// Node objects, and vial's own, as soon as the API takes them. Ends with the start of the API server, if that fails.
@@ -202,34 +207,24 @@ impl Work<'_> {
         Ok(client)
     }
 
-    async fn worker(&self, node: &NodePlan, plan: &ContainerPlan) -> Result<()> {
+    async fn worker(&self, node: &NodePlan, container: &Container<'_>) -> Result<()> {
         let name = Some(node.config.name.as_str());
-        let start = Container::start(self.sandbox, &self.prepared.pki, plan);
-        let container = step(
-            self.report,
-            name,
-            "container",
-            "make the node's container",
-            start,
-        )
-        .await?;
-        container.apply(Stage::Boot).await?;
         tokio::try_join!(
-            self.ready(node, &container, "containerd"),
-            self.ready(node, &container, "sshd")
+            self.ready(node, container, "containerd"),
+            self.ready(node, container, "sshd")
         )?;
         self.loaded_images(node).await;
         self.registered.wait().await;
         container.apply(Stage::Registered).await?;
         tokio::try_join!(
-            self.ready(node, &container, "kubelet"),
-            self.ready(node, &container, "kube-proxy")
+            self.ready(node, container, "kubelet"),
+            self.ready(node, container, "kube-proxy")
         )?;
         let client = self.joined.wait().await;
         if self.prepared.plan.spec.network.cni == Cni::None {
             return Ok(());
         }
-        let waiting = kube_api::wait_node_ready(client, &node.config.name, NODE_READY);
+        let waiting = kube_api::wait_node_ready(client, &node.config.name, container.patience());
         step(
             self.report,
             name,
@@ -320,6 +315,8 @@ impl Work<'_> {
             (self.report)(Progress::note(text));
             return Ok(());
         }
+        let containers = self.prepared.plan.containers();
+        let limit = containers.map(patience).max().unwrap_or(READY);
         let client = self.joined.wait().await;
         let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
         // One of two: names are answered from here on, and the other is a second behind at most.
@@ -329,12 +326,11 @@ impl Work<'_> {
             pods.unwrap_or(0) > 0
         };
         let waiting = async {
-            match tokio::time::timeout(NODE_READY, await_condition(api, "coredns", available)).await
-            {
+            match tokio::time::timeout(limit, await_condition(api, "coredns", available)).await {
                 Ok(Ok(_)) => Ok(()),
                 _ => Err(Error::Timeout {
                     what: "deployment kube-system/coredns is not available".into(),
-                    seconds: NODE_READY.as_secs(),
+                    seconds: limit.as_secs(),
                     detail: String::new(),
                 }),
             }

@@ -17,6 +17,10 @@ use crate::{Error, Result};
 /// How long a component may take to become ready, on a machine that is busy with other clusters.
 pub(super) const READY: Duration = Duration::from_secs(180);
 
+/// The same in a virtual machine, which may have to do with software emulation: the API of one was not ready within 180
+/// seconds, on two cores that were busy five times over.
+pub(super) const READY_IN_MACHINE: Duration = Duration::from_secs(600);
+
 /// A running container and the line to its agent.
 pub(super) struct Container<'a> {
     plan: &'a ContainerPlan,
@@ -73,7 +77,12 @@ impl<'a> Container<'a> {
 
     /// Waits until a component is ready.
     pub(super) async fn ready(&self, component: &str) -> Result<()> {
-        self.ready_within(component, READY).await
+        self.ready_within(component, self.patience()).await
+    }
+
+    /// How long what runs in it may take.
+    pub(super) fn patience(&self) -> Duration {
+        patience(self.plan)
     }
 
     /// The same, with a patience of one's own.
@@ -123,6 +132,14 @@ impl<'a> Container<'a> {
             config_digest,
             ..component.spec.clone()
         }
+    }
+}
+
+/// How long what runs in a container may take to become ready.
+pub(super) fn patience(plan: &ContainerPlan) -> Duration {
+    match plan.guest {
+        None => READY,
+        Some(_) => READY_IN_MACHINE,
     }
 }
 

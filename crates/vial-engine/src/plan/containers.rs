@@ -1,5 +1,5 @@
 //! The process containers of a node: `NODE.node` everywhere, `NODE.control-plane` beside it on a control-plane node,
-//! `NODE.machine` around it where it is a virtual machine.
+//! `NODE.machine` around it where it is a virtual machine, in which one agent runs all.
 //!
 //! The control plane has a container of its own because it can then be frozen: CRIU refuses the nested namespaces of
 //! pods, which live in the other one.
@@ -50,19 +50,49 @@ pub(super) fn node(
     config: &NodeConfig,
     leaves: &mut BTreeMap<String, LeafPlan>,
 ) -> NodePlan {
-    let mut containers = Vec::new();
-    if config.role == Role::ControlPlane {
-        containers.push(control_plane_container(context, config, leaves));
-    }
-    let node = node_container(context, config, leaves);
-    match &config.machine {
-        Some(wanted) => containers.extend(machine::containers(context, config, wanted, node)),
-        None => containers.push(node),
-    }
+    let is_control_plane = config.role == Role::ControlPlane;
+    let mut node = node_container(context, config, leaves);
+    let containers = match &config.machine {
+        None if is_control_plane => vec![control_plane_container(context, config, leaves), node],
+        None => vec![node],
+        Some(wanted) => {
+            if is_control_plane {
+                join_control_plane(context, config, &mut node, leaves);
+            }
+            machine::containers(context, config, wanted, node)
+        }
+    };
     NodePlan {
         config: config.clone(),
         containers,
     }
+}
+
+/// Has the one agent of a machine run the control plane too.
+fn join_control_plane(
+    context: &Context<'_>,
+    node: &NodeConfig,
+    plan: &mut ContainerPlan,
+    leaves: &mut BTreeMap<String, LeafPlan>,
+) {
+    let disk = control_plane_disk(node);
+    plan.spec.mounts.extend(persistent(&disk, &[ETCD]));
+    component::control_plane(context, node, plan, leaves);
+}
+
+/// Of whatever the control plane runs in.
+pub(super) fn control_plane_limits() -> CgroupLimits {
+    CgroupLimits {
+        cpu_weight: CONTROL_PLANE_WEIGHT,
+        ..CgroupLimits::default()
+    }
+}
+
+/// Where the store is: on the disk, and in the container.
+const ETCD: (&str, &str) = ("etcd", "/var/lib/etcd");
+
+fn control_plane_disk(node: &NodeConfig) -> String {
+    format!("{}/nodes/{}/control-plane", inside::CLUSTER, node.name)
 }
 
 fn control_plane_container(
@@ -70,14 +100,10 @@ fn control_plane_container(
     node: &NodeConfig,
     leaves: &mut BTreeMap<String, LeafPlan>,
 ) -> ContainerPlan {
-    let disk = format!("{}/nodes/{}/control-plane", inside::CLUSTER, node.name);
+    let disk = control_plane_disk(node);
     let mut mounts = persistent(
         &disk,
-        &[
-            ("etcd", "/var/lib/etcd"),
-            ("kubernetes", "/etc/kubernetes"),
-            ("log", "/var/log"),
-        ],
+        &[ETCD, ("kubernetes", "/etc/kubernetes"), ("log", "/var/log")],
     );
     // Watched by the controller manager and given to pods by nobody: CRIU cannot dump an inotify watch on an overlay.
     mounts.push(Mount {
@@ -92,10 +118,7 @@ fn control_plane_container(
         format!("{disk}/root"),
         mounts,
     );
-    plan.spec.limits = Some(CgroupLimits {
-        cpu_weight: CONTROL_PLANE_WEIGHT,
-        ..CgroupLimits::default()
-    });
+    plan.spec.limits = Some(control_plane_limits());
     component::control_plane(context, node, &mut plan, leaves);
     plan
 }

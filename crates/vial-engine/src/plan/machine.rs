@@ -13,10 +13,10 @@ use vial_guest::{Clone, DataMount, Interface, MachineSpec, Route};
 use vial_rpc::probe::How;
 use vial_rpc::{ComponentSpec, ContainerSpec, Mount, NodeLink, Probe, mount::Kind};
 use vial_sandbox::inside;
-use vial_spec::{Bus, Machine, NicModel, NodeConfig, usual_mac};
+use vial_spec::{Bus, Machine, NicModel, NodeConfig, Role, usual_mac};
 
 use super::component::qemu;
-use super::containers::{ContainerPlan, PATH, base, mount_base};
+use super::containers::{ContainerPlan, PATH, base, control_plane_limits, mount_base};
 use super::{ComponentPlan, Context, Stage, files, network};
 use crate::paths::agent_socket_below;
 
@@ -70,6 +70,9 @@ pub(super) fn containers(
     let name = format!("{}.machine", node.name);
     let upper = format!("{disk}/machine-root");
     let mut around = base(context, &node.name, name, upper, mounts);
+    if node.role == Role::ControlPlane {
+        around.spec.limits = Some(control_plane_limits());
+    }
     around.components = vec![
         qemu::component(context, node, wanted),
         link(&format!("/run/{inner}/agent.sock")),

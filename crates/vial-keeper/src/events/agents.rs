@@ -11,7 +11,7 @@ use vial_rpc::agent_client::AgentClient;
 use vial_rpc::component_status::State;
 use vial_rpc::{ComponentStatus, Status, WatchComponentsRequest};
 use vial_sandbox::Sandbox;
-use vial_spec::{ClusterSpec, Role};
+use vial_spec::ClusterSpec;
 
 use super::{About, Book, What};
 
@@ -44,9 +44,8 @@ pub(crate) async fn serve(
 /// Each container with its node.
 fn containers(spec: &ClusterSpec) -> impl Iterator<Item = (String, String)> {
     spec.nodes.iter().flat_map(|node| {
-        let of = |kind: &str| (format!("{}.{kind}", node.name), node.name.clone());
-        let control_plane = (node.role == Role::ControlPlane).then(|| of("control-plane"));
-        control_plane.into_iter().chain([of("node")])
+        let containers = node.containers().into_iter();
+        containers.map(|container| (container, node.name.clone()))
     })
 }
 

@@ -61,6 +61,8 @@ struct State {
     /// The last known state of things that are dated by others.
     states: HashMap<About, (Timestamp, What)>,
     sandbox_lives: bool,
+    /// How the machine of a node ended the last time: when, and what was told.
+    machines: HashMap<String, (String, String)>,
 }
 
 impl Book {
@@ -73,6 +75,7 @@ impl Book {
             oldest: None,
             states: HashMap::new(),
             sandbox_lives: false,
+            machines: HashMap::new(),
         };
         let [present, before] = files(dir);
         for file in [before, present] {
@@ -115,6 +118,11 @@ impl Book {
     /// Does the story say that there is a sandbox?
     pub(crate) fn sandbox_lives(&self) -> bool {
         self.state().sandbox_lives
+    }
+
+    /// When the machine of a node ended by itself the last time (RFC 3339), and what was told of it.
+    pub(crate) fn machine_ended(&self, node: &str) -> Option<(String, String)> {
+        self.state().machines.get(node).cloned()
     }
 
     /// Nothing is written from now on: the directory is being removed. What is told meanwhile waits.
@@ -166,6 +174,12 @@ impl State {
         match event.kind {
             What::SandboxStarted => self.sandbox_lives = true,
             What::SandboxEnded => self.sandbox_lives = false,
+            What::MachineEnded => {
+                if let Some(node) = &event.node {
+                    let told = (event.time.clone(), event.message.clone());
+                    self.machines.insert(node.clone(), told);
+                }
+            }
             _ => {}
         }
         let Ok(time) = event.time.parse::<Timestamp>() else {

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use vial_sandbox::Network;
 use vial_spec::names::did_you_mean;
 use vial_spec::target::{Target, TargetPort};
-use vial_spec::{ClusterSpec, NodeConfig};
+use vial_spec::{ClusterSpec, Driver, NodeConfig};
 
 use super::Unreachable;
 
@@ -65,7 +65,10 @@ pub(super) fn to_node(spec: &ClusterSpec, name: &str, port: &TargetPort) -> Ways
         address: (address, port).into(),
     });
     let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    let inner = loopback.into_iter().map(|address| Way {
+    // The loopback addresses of a machine are its guest's.
+    let has_inner = node.driver() == Driver::Container;
+    let inner = loopback.into_iter().filter(|_| has_inner);
+    let inner = inner.map(|address| Way {
         from: From::Node(name.to_owned()),
         address: (address, port).into(),
     });
@@ -112,10 +115,16 @@ pub(super) fn to_address(spec: &ClusterSpec, address: IpAddr, port: &TargetPort)
 /// Dialled from the control-plane node, which is always there: Services mean something on every node.
 pub(super) fn from_control_plane(spec: &ClusterSpec, address: IpAddr, port: u16) -> Way {
     Way {
-        from: spec
-            .control_plane()
-            .map_or(From::Management, |node| From::Node(node.name.clone())),
+        from: spec.control_plane().map_or(From::Management, from_node),
         address: (address, port).into(),
+    }
+}
+
+/// As the node does; the network of a machine is its own, and its neighbours reach what it routes.
+fn from_node(node: &NodeConfig) -> From {
+    match node.driver() {
+        Driver::Container => From::Node(node.name.clone()),
+        Driver::Vm => From::Management,
     }
 }
 
@@ -236,7 +245,7 @@ pub(super) fn to_pod(spec: &ClusterSpec, pod: &Pod, port: &TargetPort) -> Ways {
         )));
     }
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-    let from = node.filter(|node| spec.node(node).is_some());
+    let node = node.and_then(|node| spec.node(node));
     let listed = status
         .pod_ips
         .unwrap_or_default()
@@ -256,9 +265,9 @@ pub(super) fn to_pod(spec: &ClusterSpec, pod: &Pod, port: &TargetPort) -> Ways {
             "{target} has no address yet ({reason})"
         )));
     }
-    let way = |address| match from {
+    let way = |address| match node {
         Some(node) => Way {
-            from: From::Node(node.to_owned()),
+            from: from_node(node),
             address: (address, port).into(),
         },
         None => from_control_plane(spec, address, port),
@@ -356,6 +365,30 @@ mod tests {
         let error = to_node(&spec(), "w1", &22.into()).expect_err("unknown");
         assert_eq!(error.to_string(), "cluster dev has no node \"w1\"");
         assert_eq!(error.hint(), Some("did you mean \"w-1\"?"));
+    }
+
+    #[test]
+    fn the_network_of_a_machine_is_not_entered() {
+        let overrides = Overrides {
+            vm: true,
+            workers: Some(1),
+            ..Overrides::default()
+        };
+        let spec = File::default().validate(&overrides, &|_| unreachable!("no file is named"));
+        let spec = spec.expect("valid");
+        let ways = to_node(&spec, "w-1", &22.into());
+        assert_eq!(shown(ways), ["10.89.0.101:22", "[fd89::101]:22"]);
+        let service = "10.96.0.1".parse().expect("an address");
+        assert_eq!(
+            shown(to_address(&spec, service, &443.into())),
+            ["10.96.0.1:443"]
+        );
+        let pod = json!({
+            "metadata": {"name": "web", "namespace": "default"}, "spec": {"nodeName": "w-1", "containers": []},
+            "status": {"phase": "Running", "podIP": "10.244.9.3"}
+        });
+        let pod = serde_json::from_value(pod).expect("a Pod");
+        assert_eq!(shown(to_pod(&spec, &pod, &80.into())), ["10.244.9.3:80"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::devices::{DiskEntry, NicEntry};
 use super::{Scalar, is_default};
 use crate::size::Size;
-use crate::{DiskCache, PageSize};
+use crate::{DiskCache, PageSize, Restart};
 
 /// The virtual machine of a node whose `driver` is `vm`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +66,10 @@ pub struct MachineEntry {
     /// More arguments for QEMU, as they stand: a way out for what vial has no word for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub qemu_args: Vec<String>,
+    /// What becomes of it when it ends by itself, be it a panic or a power-off: `always` (unless given) starts it again,
+    /// `never` leaves it to be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
 }
 
 /// A part of a machine whose processors are near to its memory.

@@ -187,6 +187,7 @@ pub(super) fn overlay(below: &mut MachineEntry, above: MachineEntry) {
     below.modules.extend(above.modules);
     below.sysctls.extend(above.sysctls);
     below.qemu_args.extend(above.qemu_args);
+    below.restart = above.restart.or(below.restart);
 }
 
 /// The machine of a node; `None` for a container. `path` is where most is said of it.
@@ -235,6 +236,7 @@ pub(super) fn resolve(
             .map(|(name, value)| (name, value.0))
             .collect(),
         qemu_args: entry.qemu_args,
+        restart: entry.restart.unwrap_or_default(),
     })
 }
 

@@ -39,6 +39,8 @@ pub struct Overrides {
     pub workers: Option<u32>,
     /// `--vm-workers`
     pub vm_workers: Option<u32>,
+    /// `--vm`
+    pub vm: bool,
     /// `--vm-cpus`, `--vm-memory`, `--ephemeral`, `--kernel`, `--modules`: of all virtual machines
     pub machines: MachineEntry,
     /// `--kubernetes`
@@ -167,5 +169,6 @@ fn workers(file: &File, overrides: &Overrides, problems: &mut Problems) -> nodes
     nodes::Workers {
         group,
         machines: within(machines, MAX_WORKERS - group),
+        all_machines: overrides.vm,
     }
 }

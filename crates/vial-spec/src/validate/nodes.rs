@@ -38,13 +38,15 @@ struct Layer {
     components: BTreeMap<String, ComponentConfig>,
 }
 
-/// Workers by how they are made; machines come after containers.
+/// How many workers there are, and who is a virtual machine whatever else is said; these come after the others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Workers {
     /// As their group says.
     pub(super) group: u32,
     /// Virtual machines, whatever their group says.
     pub(super) machines: u32,
+    /// Every node is a virtual machine, the control plane too.
+    pub(super) all_machines: bool,
 }
 
 pub(super) fn resolve(
@@ -125,6 +127,9 @@ pub(super) fn resolve(
         if let Some(above) = above {
             layer.overlay(above);
         }
+        if workers.all_machines {
+            layer.driver = Some(Driver::Vm);
+        }
         let driver = layer.driver.unwrap_or_default();
         if driver == Driver::Vm {
             machine::overlay(layer.vm.get_or_insert_default(), machines.clone());
@@ -174,17 +179,6 @@ pub(super) fn resolve(
         }
     };
     let nodes: Vec<NodeConfig> = identities.into_iter().map(node).collect();
-    // One agent of a guest cannot yet be that of two containers.
-    if let Some(node) = nodes
-        .iter()
-        .find(|node| node.role == Role::ControlPlane && node.machine.is_some())
-    {
-        let message = format!(
-            "{} cannot be a virtual machine yet: control planes are containers",
-            node.name
-        );
-        problems.add(&root.key("controlPlane").key("driver"), message);
-    }
     devices::check_together(&nodes, problems);
     let flag = |key: &str| FieldPath::argument(machine::flag(key));
     machine::check(&flag, machines, problems);

@@ -70,10 +70,14 @@ pub(crate) async fn run(context: &Context, args: ExecArgs) -> Result {
     context.require_owner("run commands on a node")?;
     let (cluster, node) = (&args.cluster.cluster, &args.node);
     let status = agent::node_status(context, cluster, node).await?;
-    let is_control_plane = status
-        .nodes
-        .iter()
-        .any(|found| found.name == *node && found.role == "control-plane");
+    let found = status.nodes.iter().find(|found| found.name == *node);
+    let is_control_plane = found.is_some_and(|found| found.role == "control-plane");
+    // In a machine both are one.
+    let is_machine = found.is_some_and(|found| found.driver == "vm");
+    let container = match is_machine {
+        true => Container::Node,
+        false => args.container,
+    };
     if args.container == Container::ControlPlane && !is_control_plane {
         return Err(Error::new(
             Code::BadInput,
@@ -88,7 +92,7 @@ pub(crate) async fn run(context: &Context, args: ExecArgs) -> Result {
         .hint("leave -t out"));
     }
     let tty = args.tty || (args.interactive && terminal::both_ends());
-    let mut client = agent::connect(context, cluster, node, args.container).await?;
+    let mut client = agent::connect(context, cluster, node, container).await?;
 
     let (inputs, queue) = mpsc::channel(16);
     let start = start(&args, tty);

@@ -67,6 +67,7 @@ impl Report for Status {
             }
         };
         section(&nodes(&cluster.nodes));
+        section(&machines(&cluster.nodes));
         section(&components(cluster, wide));
         let mut endpoints = Table::new(["ENDPOINT", "HOST", "TARGET", "MESSAGE"]);
         for endpoint in &cluster.endpoints {
@@ -126,6 +127,21 @@ pub(super) fn nodes(nodes: &[NodeStatus]) -> Table {
     table
 }
 
+/// Virtual machines that ended by themselves, and what they said then.
+fn machines(nodes: &[NodeStatus]) -> Table {
+    let mut table = Table::new(["NODE", "ENDED", "MESSAGE"]);
+    for node in nodes {
+        if let Some(end) = &node.ended {
+            table.row([
+                node.name.as_str().into(),
+                Cell::new(end.time.as_str(), Style::Warn),
+                end.message.as_str().into(),
+            ]);
+        }
+    }
+    table
+}
+
 fn components(cluster: &ClusterStatus, all: bool) -> Table {
     let mut table = Table::new([
         "NODE",
@@ -176,6 +192,7 @@ pub(crate) mod tests {
     pub(crate) fn cluster() -> ClusterStatus {
         let component = |name: &str, state: &str, restarts, message: &str| ComponentStatus {
             name: name.into(),
+            container: "w-1.node".into(),
             state: state.into(),
             pid: (state == "ready").then_some(42),
             restarts,
@@ -187,6 +204,7 @@ pub(crate) mod tests {
             role: role.into(),
             driver: "container".into(),
             stopped: false,
+            ended: None,
             ready: ready.map(str::to_owned),
             addresses: vec!["10.89.0.11".into(), "fd89::11".into()],
             pod_cidrs: vec!["10.244.0.0/24".into()],

@@ -39,6 +39,7 @@ Examples:
   vial up                                one control plane, two workers
   vial up dev --workers 5 --ip-family ipv4
   vial up --vm-workers 2                 two workers that are virtual machines
+  vial up --vm --workers 1               all nodes are
   vial up --vm-workers 1 --vm-memory 1Gi --kernel bzImage --modules /lib/modules/6.18.2
   vial up dev -f vial.yaml               as the file says; again after changing it
   vial up --kubernetes 1.35              another version
@@ -57,6 +58,9 @@ pub(crate) struct UpArgs {
     /// How many workers more as virtual machines; without --workers these are all [default: 0]
     #[arg(long, value_name = "N")]
     vm_workers: Option<u32>,
+    /// All nodes as virtual machines, the control plane too
+    #[arg(long, conflicts_with = "vm_workers")]
+    vm: bool,
     /// Processors of each virtual machine [default: 2]
     #[arg(long, value_name = "N", help_heading = MACHINES)]
     vm_cpus: Option<u32>,
@@ -222,6 +226,7 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
         workers: args.workers,
         vm_workers: args.vm_workers,
         machines: machines(args)?,
+        vm: args.vm,
         kubernetes: args.kubernetes.as_deref().map(whole_version),
         node_image: args.node_image.clone(),
         ip_family: args.ip_family.map(|family| match family {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use vial_engine::paths::Paths;
 use vial_keeper::api::ClusterStatus;
 
-use crate::agent::Container;
 use crate::error::{Code, Error, Result};
 use crate::near;
 
@@ -13,6 +12,8 @@ use crate::near;
 const REGISTRY: &str = "registry";
 /// The cluster's keeper, as if it were a machine and the one component on it.
 const KEEPER: &str = "keeper";
+/// What a virtual machine says on its console, as if it were a component.
+const CONSOLE: &str = "console";
 /// The first process of the sandbox, likewise.
 const INIT: &str = "init";
 
@@ -54,8 +55,17 @@ pub(crate) fn all(paths: &Paths, status: &ClusterStatus) -> Vec<Place> {
         places.extend(node.components.iter().map(|component| Place {
             node: node.name.clone(),
             component: component.name.clone(),
-            origin: agent(&Container::of_component(&component.name).name_on(&node.name)),
+            origin: agent(&component.container),
         }));
+        if node.driver == "vm" && !node.stopped {
+            let log = paths.run_dir(cluster).join("agents");
+            let log = log.join(format!("{}.machine/console.log", node.name));
+            places.push(Place {
+                node: node.name.clone(),
+                component: CONSOLE.to_owned(),
+                origin: Origin::File(log),
+            });
+        }
     }
     let one = |name: &str, origin| Place {
         node: name.to_owned(),

@@ -94,10 +94,64 @@ spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
     lab.vial(["check", "machines"]).ok();
     let told = lab.vial(["events", "machines"]).ok();
     assert!(
-        told.contains("the container w-2.machine ended by itself"),
+        told.contains("machine-ended") && told.contains("it ended by itself, its console said"),
         "{told}"
     );
 
     lab.vial(["down", "machines"]).ok();
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_machine_that_panics_is_shown_and_comes_back_unless_it_shall_not() {
+    let lab = Lab::new(&["panics"]);
+    let file = lab.file(
+        "vial.yaml",
+        "{apiVersion: vial/v1, kind: Cluster, workers: 0, vmWorkers: 2, nodes: {w-2: {vm: {restart: never}}}}",
+    );
+    lab.vial(["up", "panics", "-f", &file]).ok();
+    for node in ["w-1", "w-2"] {
+        // Whoever asks does not hear the end.
+        let crash = "sleep 1; echo c > /proc/sysrq-trigger";
+        let crash = format!("nohup setsid sh -c '{crash}' >/dev/null 2>&1 &");
+        lab.exec("panics", node, &["sh", "-c", &crash]).ok();
+    }
+    let node = |index: usize| lab.status("panics")["nodes"][index].clone();
+    for index in [1, 2] {
+        eventually("its last words", || {
+            let node = node(index);
+            let said = node["ended"]["message"].as_str().unwrap_or_default();
+            match said.contains("Kernel panic - not syncing: sysrq triggered crash") {
+                true => Ok(()),
+                false => Err(node.to_string()),
+            }
+        });
+    }
+    let told = lab.vial(["events", "panics"]).ok();
+    assert!(told.contains("Kernel panic"), "{told}");
+    let shown = lab.vial(["status", "panics"]).ok();
+    assert!(shown.contains("Kernel panic"), "{shown}");
+    let console = [
+        "logs",
+        "-c",
+        "panics",
+        "--node",
+        "w-1",
+        "--component",
+        "console",
+    ];
+    assert!(lab.vial(console).ok().contains("Kernel panic"));
+
+    // One comes back by itself, the other one when it is told to.
+    lab.vial(["up", "panics"]).ok();
+    assert_eq!(
+        (&node(1)["stopped"], &node(1)["ready"]),
+        (&false.into(), &"True".into())
+    );
+    assert_eq!(node(2)["stopped"], true);
+    lab.vial(["check", "panics"]).ok();
+    lab.vial(["node", "start", "w-2", "-c", "panics"]).ok();
+    assert_eq!(node(2)["stopped"], false);
+    lab.vial(["down", "panics"]).ok();
     lab.assert_nothing_left();
 }

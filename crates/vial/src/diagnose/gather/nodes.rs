@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vial_rpc::exec_collect;
-use vial_spec::{NodeConfig, Role};
+use vial_spec::NodeConfig;
 
 use super::{Tray, late};
 use crate::agent::Container;
@@ -47,11 +47,11 @@ pub(in crate::diagnose) async fn gather(
     tray: &Tray,
 ) {
     let ask = |container| ask(context, cluster, &node.name, container, tray);
-    match node.role {
-        Role::ControlPlane => {
+    match node.containers().len() {
+        1 => ask(Container::Node).await,
+        _ => {
             tokio::join!(ask(Container::Node), ask(Container::ControlPlane));
         }
-        Role::Worker => ask(Container::Node).await,
     }
 }
 
