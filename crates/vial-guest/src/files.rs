@@ -55,7 +55,7 @@ fn system() -> Result<(), SysError> {
     // As in a container: the agent in a leaf, the controllers for all groups beside it.
     let layout = Layout::detect()?;
     let group = Group::new(layout.clone(), "agent");
-    group.create()?;
+    group.create_leaf()?;
     group.join()?;
     Group::new(layout, "").delegate();
     Ok(())

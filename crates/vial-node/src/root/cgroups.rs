@@ -38,7 +38,7 @@ pub(crate) fn mount(layout: &Layout) -> Result<(), SysError> {
 pub(crate) fn leave_root(layout: &Layout, leaf: &str) -> Result<(), SysError> {
     if layout.is_pure_v2() {
         let group = Group::new(layout.clone(), leaf);
-        group.create()?;
+        group.create_leaf()?;
         group.join()?;
         Group::new(layout.clone(), "").delegate();
     }

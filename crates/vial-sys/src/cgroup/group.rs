@@ -95,6 +95,19 @@ impl Group {
         Ok(())
     }
 
+    /// Makes it for the processes of its parent, which has some: controllers that are enabled above processes would make
+    /// a threaded domain of the parent, and nobody could join this group (cgroups(7), version 2). See
+    /// [`delegate`](Self::delegate) for the time afterwards.
+    ///
+    /// # Errors
+    /// When a hierarchy is read-only.
+    pub fn create_leaf(&self) -> Result<(), SysError> {
+        for hierarchy in &self.layout.hierarchies {
+            make(&self.directory(hierarchy))?;
+        }
+        Ok(())
+    }
+
     /// Puts the calling process into it.
     ///
     /// # Errors
