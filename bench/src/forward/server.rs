@@ -18,7 +18,9 @@ use crate::Result;
 /// When the port is taken there.
 pub async fn listen(sandbox: &dyn Sandbox) -> Result<TcpListener> {
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    Ok(sandbox.listen(Network::Node(NODE), everywhere).await?)
+    let listener = sandbox.listen(Network::Node(NODE), everywhere).await?;
+    let listener = listener.into_tcp();
+    Ok(listener.ok_or("only sandboxes of namespaces are measured")?)
 }
 
 /// Serves until the task is dropped.

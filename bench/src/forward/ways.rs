@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use vial_sandbox::{Network, Sandbox};
+use vial_sandbox::{Connection, Network, Sandbox};
 
 use super::{NODE, PORT};
 use crate::Result;
@@ -31,7 +31,9 @@ impl Way {
         let stream = match self {
             Self::Inside(sandbox, service) => {
                 let dialling = sandbox.dial(Network::Node(NODE), *service);
-                let stream = runtime.block_on(dialling)?.into_std()?;
+                let stream = runtime.block_on(dialling)?.into_tcp();
+                let stream = stream.ok_or("only sandboxes of namespaces are measured")?;
+                let stream = stream.into_std()?;
                 stream.set_nonblocking(false)?;
                 stream
             }
@@ -53,7 +55,8 @@ pub async fn plain_relay(sandbox: Arc<dyn Sandbox>, service: SocketAddr) -> Resu
         while let Ok((mut client, _)) = listener.accept().await {
             let sandbox = Arc::clone(&sandbox);
             tokio::spawn(async move {
-                let Ok(mut server) = sandbox.dial(Network::Node(NODE), service).await else {
+                let server = sandbox.dial(Network::Node(NODE), service).await;
+                let Some(mut server) = server.ok().and_then(Connection::into_tcp) else {
                     return;
                 };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));

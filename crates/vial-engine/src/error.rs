@@ -76,6 +76,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A sandbox that is a machine needs a program that runs it.
+    #[error("node image {image} has no QEMU: no virtual machine can be made of it")]
+    NoQemu {
+        /// Which.
+        image: String,
+    },
     /// A node image, or what is made of one.
     #[error(transparent)]
     Image(#[from] vial_image::Error),

@@ -25,6 +25,7 @@ mod program;
 mod registry;
 mod remove;
 mod reset;
+mod sealed;
 mod stop;
 
 use std::collections::BTreeSet;
@@ -46,7 +47,7 @@ pub use reset::reset;
 pub use stop::{Stop, stop};
 use vial_image::NodeImage;
 use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};
-use vial_spec::{ClusterSpec, NodeConfig};
+use vial_spec::{ClusterSpec, NodeConfig, SandboxConfig};
 
 use crate::paths::Paths;
 use crate::pki::ClusterPki;
@@ -130,7 +131,10 @@ pub fn prepare(
         }
     };
     let facts = Facts {
-        image: image_facts(paths, image),
+        image: match spec.sandbox {
+            SandboxConfig::Namespace => image_facts(paths, image),
+            SandboxConfig::Vm(_) => sealed::image_facts(image),
+        },
         api_port: record.api_port,
         registry_port: record.registry_port,
         machine: MachineFacts {
@@ -185,6 +189,7 @@ fn image_facts(paths: &Paths, image: &NodeImage) -> ImageFacts {
             .map(|dir| translate(dir))
             .collect(),
         containerd_root: translate(&image.containerd_root()),
+        shown: None,
     }
 }
 
@@ -198,6 +203,7 @@ pub fn sandbox_spec(paths: &Paths, name: &str) -> SandboxSpec {
         run_dir: paths.run_dir(name),
         program: PathBuf::new(),
         mounts: Vec::new(),
+        machine: None,
     }
 }
 
@@ -220,9 +226,14 @@ pub async fn sandbox(
         .flat_map(NodeConfig::host_paths)
         .map(|(path, read_only)| (path.to_path_buf(), read_only))
         .collect();
+    let machine = match prepared.plan.spec.sandbox.machine() {
+        Some(wanted) => Some(sealed::lay(paths, prepared, wanted).await?),
+        None => None,
+    };
     let spec = SandboxSpec {
         program: program(paths)?,
         mounts,
+        machine,
         ..spec
     };
     Ok(maker.make(&spec).await?.into())

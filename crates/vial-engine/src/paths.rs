@@ -129,8 +129,7 @@ impl Paths {
             .into_iter()
             // The longest name that one has there.
             .map(|container| {
-                self.agent_socket(name, container)
-                    .with_file_name("console.sock")
+                agent_socket_below(&self.run_dir(name), container).with_file_name("console.sock")
             });
         let longest = sockets.max_by_key(|socket| socket.as_os_str().as_bytes().len());
         match longest {
@@ -242,12 +241,6 @@ impl Paths {
     #[must_use]
     pub fn keeper_socket(&self, name: &str) -> PathBuf {
         self.run_dir(name).join("keeper.sock")
-    }
-
-    /// Where the agent of a container (`w-1.node`) answers.
-    #[must_use]
-    pub fn agent_socket(&self, name: &str, container: &str) -> PathBuf {
-        agent_socket_below(&self.run_dir(name), container)
     }
 }
 

@@ -40,6 +40,9 @@ pub struct ImageFacts {
     pub lower: Vec<String>,
     /// The baked containerd root, as seen in the sandbox.
     pub containerd_root: String,
+    /// Where the image lies on another disk than the nodes' own: what nodes have to see at this very path, since their
+    /// files are symbolic links into it.
+    pub shown: Option<String>,
 }
 
 /// What must be known besides the spec and the image.

@@ -22,6 +22,7 @@ fn planned(yaml: &str) -> Plan {
             "/vial/images/unpacked/a".into(),
         ],
         containerd_root: "/vial/images/unpacked/c/usr/lib/vial/containerd".into(),
+        shown: None,
     };
     plan(
         &spec,

@@ -1,4 +1,4 @@
-//! PID 1 of a virtual machine: makes a node of it and becomes its agent.
+//! PID 1 of a virtual machine: makes a node of it and becomes its agent, or a sandbox and becomes its first process.
 //!
 //! ```text
 //!  host                                    guest
@@ -10,6 +10,7 @@
 //!                                                                                  │ more disks, swap       disks.rs
 //!                                                                                  │ network                network.rs
 //!  vial-link ═════════ virtio-serial ═════════════════════════════════════════════ └ exec ─► vial-machine serve: the agent
+//!                                                                                     or ─► vial-machine sandbox: init
 //! ```
 //! It executes itself once more because the agent and all that it starts have an environment, which a process cannot
 //! safely change once it runs. The agent is the one of every container, so whoever speaks to it need not know where.
@@ -27,6 +28,7 @@ mod files;
 mod identity;
 mod kernel;
 mod network;
+mod sandbox;
 mod spec;
 
 use std::convert::Infallible;
@@ -37,10 +39,10 @@ use std::process::{Command, ExitCode};
 
 use rustix::system::{RebootCommand, reboot};
 use vial_agent::Ended;
-use vial_link::{PORT_NAME, VirtioPort};
+use vial_link::{OwnNetwork, PORT_NAME, VirtioPort};
 use vial_sys::{During as _, SysError, error_chain};
 
-pub use spec::{Clone, DataMount, Interface, MachineSpec, Route};
+pub use spec::{Clone, DataMount, Interface, MachineSpec, Role, Route};
 
 /// Where the node image is in a guest, read-only.
 pub const IMAGE: &str = "/vial/image";
@@ -51,8 +53,9 @@ pub const AGENT_SOCKET: &str = "/run/vial/agent.sock";
 /// What vial-boot executes, and how it calls it.
 const PROGRAM: &str = "/vial/bin/vial";
 const ROLE: &str = "vial-machine";
-/// The argument of the second half.
+/// The argument of the second half: of a node, and of a sandbox.
 const SERVE: &str = "serve";
+const SANDBOX: &str = "sandbox";
 
 /// Why a machine does not come up, or ends by itself.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
     }
     let ended = match std::env::args_os().nth(1) {
         None => prepare().map(|never| match never {}),
+        Some(half) if half == SANDBOX => sandbox::serve(),
         Some(_) => serve(),
     };
     let end = match ended {
@@ -97,14 +101,18 @@ fn prepare() -> Result<Infallible, Error> {
     kernel::set_up(&spec)?;
     disks::set_up(&spec)?;
     network::raise(&spec)?;
+    let half = match spec.role {
+        Role::Node => SERVE,
+        Role::Sandbox => SANDBOX,
+    };
     let mut second = Command::new(PROGRAM);
-    second.arg0(ROLE).arg(SERVE).env_clear().envs(&spec.env);
+    second.arg0(ROLE).arg(half).env_clear().envs(&spec.env);
     Err(second.exec()).during(|| format!("execute {PROGRAM}"))?
 }
 
 fn serve() -> Result<Ended, Error> {
     let port = VirtioPort::named(PORT_NAME);
-    let line = vial_link::serve(port, AGENT_SOCKET);
+    let line = vial_link::serve(port, AGENT_SOCKET, OwnNetwork);
     Ok(vial_agent::serve(Path::new(AGENT_SOCKET), line)?)
 }
 

@@ -17,8 +17,11 @@ pub(crate) const PATH: &str = "/run/vial/machine.json";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MachineSpec {
-    /// Its host name: the node's.
+    /// Its host name: the node's, or the cluster's.
     pub name: String,
+    /// What becomes of it.
+    #[serde(default)]
+    pub role: Role,
     /// 32 hexadecimal digits (machine-id(5)).
     pub machine_id: String,
     /// Milliseconds since 1970 when it was planned: its clock is not to be behind.
@@ -50,6 +53,17 @@ pub struct MachineSpec {
     /// Its network interfaces.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
+}
+
+/// What a machine becomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A node: its first process is the agent.
+    #[default]
+    Node,
+    /// A sandbox, which holds a whole cluster: its first process is that of every sandbox.
+    Sandbox,
 }
 
 /// A tree of the node image on the machine's own disk: directories and copies are the disk's, all else is a symbolic link
@@ -128,6 +142,7 @@ mod tests {
     fn what_is_written_is_read() {
         let spec = MachineSpec {
             name: "w-1".into(),
+            role: Role::Node,
             machine_id: "0".repeat(32),
             unix_ms: 7,
             env: BTreeMap::from([("HOME".into(), "/root".into())]),

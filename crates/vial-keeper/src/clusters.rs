@@ -4,7 +4,7 @@ use futures::future::join_all;
 use vial_engine::execute::sandbox_spec;
 use vial_engine::paths::Paths;
 use vial_engine::record::{self, Record};
-use vial_sandbox::{Maker as _, NamespaceMaker};
+use vial_sandbox::{AnyMaker, Maker as _};
 
 use crate::api::{ClusterStatus, Phase};
 use crate::client::{self, Client, ClientError};
@@ -67,7 +67,7 @@ async fn look(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, Client
 /// Does the cluster have a living sandbox? When not, what its sandbox left is swept.
 pub(crate) async fn lives(paths: &Paths, name: &str) -> Result<bool, ClientError> {
     let spec = sandbox_spec(paths, name);
-    let maker = NamespaceMaker;
+    let maker = AnyMaker;
     let lives = maker
         .find(&spec)
         .await

@@ -15,7 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::net::TcpStream;
+use vial_sandbox::Connection;
 use vial_spec::target::{Target, TargetError, TargetPort};
 
 use crate::api::STREAM;
@@ -67,7 +67,7 @@ fn parse(text: &str) -> Result<(Target, TargetPort), TargetError> {
     Ok((target, port))
 }
 
-async fn pass(upgrade: OnUpgrade, mut stream: TcpStream) {
+async fn pass(upgrade: OnUpgrade, mut stream: Connection) {
     // A client that went away before the answer.
     let Ok(client) = upgrade.await else { return };
     // Either side may cut the connection; that is its business.

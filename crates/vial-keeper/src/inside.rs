@@ -15,7 +15,7 @@ use vial_engine::execute::sandbox_spec;
 use vial_engine::paths::Paths;
 use vial_engine::plan::ADMIN;
 use vial_engine::record::Record;
-use vial_sandbox::{Maker as _, NamespaceMaker, Network, Sandbox};
+use vial_sandbox::{AnyMaker, Maker as _, Network, Sandbox};
 
 /// Where kube-apiserver listens.
 const PORT: u16 = 6443;
@@ -79,9 +79,7 @@ impl Inside {
     /// When it does not run, or its keys cannot be read.
     pub async fn find(paths: &Paths, record: &Record) -> Result<Self, InsideError> {
         let cluster = || record.name.clone();
-        let found = NamespaceMaker
-            .find(&sandbox_spec(paths, &record.name))
-            .await;
+        let found = AnyMaker.find(&sandbox_spec(paths, &record.name)).await;
         let sandbox = found.map_err(|source| InsideError::Sandbox {
             cluster: cluster(),
             source,

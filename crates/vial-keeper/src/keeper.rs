@@ -14,7 +14,7 @@ use vial_engine::paths::Paths;
 use vial_engine::plan::Plan;
 use vial_engine::progress::Reporter;
 use vial_engine::record::Record;
-use vial_sandbox::{Maker, NamespaceMaker, Sandbox};
+use vial_sandbox::{AnyMaker, Maker, Sandbox};
 use vial_spec::ClusterSpec;
 
 use crate::api::{Event, NodesRequest, UpRequest};
@@ -151,7 +151,7 @@ pub(crate) async fn run(paths: Paths, name: &str) -> Result<Outcome, StartError>
         paths,
         story,
         name: name.to_owned(),
-        maker: Box::new(NamespaceMaker),
+        maker: Box::new(AnyMaker),
         state: Mutex::default(),
         record: tokio::sync::Mutex::default(),
         making: Arc::default(),

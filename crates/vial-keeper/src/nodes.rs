@@ -128,9 +128,8 @@ pub(crate) async fn work(
             });
             let plan = replan(keeper, &living, stopped.await?);
             for node in plans(&plan, nodes) {
-                let (paths, cluster) = (&keeper.paths, &keeper.name);
                 let (client, sandbox) = (&living.client, living.sandbox.as_ref());
-                execute::reset(paths, cluster, client, sandbox, node, report).await?;
+                execute::reset(client, sandbox, node, report).await?;
             }
             up::bring(keeper, spec, report).await?;
             for node in nodes {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio_util::task::AbortOnDropHandle;
 use vial_engine::record::{OpenPort, Record};
+use vial_sandbox::Listener;
 use vial_spec::port::PortForward;
 
 use crate::api::{PortState, PortStatus};
@@ -106,6 +107,7 @@ impl Ports {
 
     fn accept(&self, forward: &PortForward, socket: TcpListener) -> io::Result<Serving> {
         let listener = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
+        let listener = Listener::Tcp(listener);
         let (target, port) = (forward.target.clone(), forward.target_port.clone());
         let followed = Arc::new(Followed::new(self.reach.clone(), target, port));
         let connections = Arc::new(AtomicUsize::new(0));

@@ -19,9 +19,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use vial_sandbox::Sandbox;
+use vial_sandbox::{Connection, Sandbox};
 use vial_spec::ClusterSpec;
 use vial_spec::names::did_you_mean;
 use vial_spec::target::{Target, TargetPort};
@@ -52,7 +51,7 @@ impl Reach {
         &self,
         target: &Target,
         port: &TargetPort,
-    ) -> Result<TcpStream, Unreachable> {
+    ) -> Result<Connection, Unreachable> {
         let ways = self.ways(target, port).await?;
         self.dial(&ways, || format!("{target}:{port}")).await
     }
@@ -111,7 +110,7 @@ impl Reach {
         &self,
         ways: &[Way],
         what: impl Fn() -> String,
-    ) -> Result<TcpStream, Unreachable> {
+    ) -> Result<Connection, Unreachable> {
         let mut first = None;
         for way in ways {
             let dialling = self.sandbox.dial(way.from.network(), way.address);

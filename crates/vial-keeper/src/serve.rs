@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vial_engine::paths::Paths;
 use vial_engine::plan::Plan;
-use vial_sandbox::Sandbox;
+use vial_sandbox::{Listener, Sandbox};
 use vial_spec::ClusterSpec;
 
 use crate::events::{self, Book};
@@ -70,6 +70,7 @@ impl Services {
         for (listener, permits, target) in forwards {
             if let Some(target) = target {
                 let dial = forward::direct(Arc::clone(sandbox), target);
+                let listener = Listener::Tcp(listener);
                 tasks.spawn(forward::serve(listener, permits, Arc::default(), dial));
             }
         }

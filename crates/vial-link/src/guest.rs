@@ -3,7 +3,8 @@
 //! ```text
 //!  Ports::open ──► a line ──► session ──► stream ──► its first line ─┬ agent  ──► the agent's socket ┐
 //!      ▲            │  ▲         │                                   ├ unix   ──► a socket           ├ connect, ok,
-//!      │ ended ─────┘  └─ over ──┘                                   └ tcp    ──► an address         ┘ bytes both ways
+//!      │ ended ─────┘  └─ over ──┘                                   ├ tcp …  ──► an address         ┘ bytes both ways
+//!                                                                    └ listen ──► what comes to an address: listen.rs
 //! ```
 //!
 //! Nothing that comes over the line ends it: noise and broken sessions are left, and the next call is waited for.
@@ -11,18 +12,21 @@
 
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
+use crate::datagram;
 use crate::line::{Line, Session};
+use crate::listen::Waiting;
+use crate::networks::Networks;
 use crate::stream::{Stream, failed};
-use crate::target::{Answer, Target, TargetError};
+use crate::target::{Answer, Place, Target, TargetError};
 use crate::{relay, session};
 
 /// Where the guest's lines come from, one after the other.
@@ -36,8 +40,12 @@ pub trait Ports: Send + 'static {
 /// Serves the guest's end, in whose guest the agent listens at the unix socket `agent`.
 ///
 /// Goes on for ever; it ends only when a port cannot be opened, which is logged.
-pub async fn serve(mut ports: impl Ports, agent: impl Into<PathBuf>) {
-    let agent = agent.into();
+pub async fn serve(mut ports: impl Ports, agent: impl Into<PathBuf>, networks: impl Networks) {
+    let guest = Guest {
+        agent: agent.into(),
+        networks,
+        waiting: Waiting::default(),
+    };
     loop {
         let mut line = match ports.open().await {
             Ok(port) => Line::new(port),
@@ -48,7 +56,7 @@ pub async fn serve(mut ports: impl Ports, agent: impl Into<PathBuf>) {
         };
         let ended = loop {
             match line.answer().await {
-                Ok(session) => converse(session, &agent).await,
+                Ok(session) => converse(session, &guest).await,
                 Err(error) => break error,
             }
         };
@@ -56,8 +64,16 @@ pub async fn serve(mut ports: impl Ports, agent: impl Into<PathBuf>) {
     }
 }
 
+/// What streams lead to.
+#[derive(Clone)]
+struct Guest<N> {
+    agent: PathBuf,
+    networks: N,
+    waiting: Waiting,
+}
+
 /// Takes streams up until the session is over.
-async fn converse<T>(session: Session<'_, T>, agent: &Path)
+async fn converse<T>(session: Session<'_, T>, guest: &Guest<impl Networks>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -66,7 +82,7 @@ where
         tracing::info!("a host is there");
         while let Some(next) = connection.accept().await {
             let (request, respond) = next?;
-            tokio::spawn(take_up(request, respond, agent.to_path_buf()));
+            tokio::spawn(take_up(request, respond, guest.clone()));
         }
         Ok::<(), h2::Error>(())
     };
@@ -76,32 +92,49 @@ where
     }
 }
 
-async fn take_up(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, agent: PathBuf) {
+async fn take_up(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    guest: Guest<impl Networks>,
+) {
     let served = async {
         let send = respond
             .send_response(Response::new(()), false)
             .map_err(failed)?;
-        serve_stream(Stream::open(send, request.into_body()), agent).await
+        serve_stream(Stream::open(send, request.into_body()), guest).await
     };
     if let Err(error) = served.await {
         tracing::debug!(%error, "a stream has ended");
     }
 }
 
-async fn serve_stream(mut stream: Stream, agent: PathBuf) -> io::Result<()> {
-    match stream.line().await?.parse() {
-        Err::<_, TargetError>(error) => refuse(stream, &error.to_string()).await,
-        Ok(Target::Agent) => connect(stream, UnixStream::connect(agent)).await,
-        Ok(Target::Unix(path)) => connect(stream, UnixStream::connect(path)).await,
-        Ok(Target::Tcp(address)) => {
-            let connecting = async {
-                let socket = TcpStream::connect(address).await?;
-                socket.set_nodelay(true)?;
-                Ok(socket)
-            };
-            connect(stream, connecting).await
-        }
+async fn serve_stream(mut stream: Stream, guest: Guest<impl Networks>) -> io::Result<()> {
+    let target = match stream.line().await?.parse::<Target>() {
+        Err::<_, TargetError>(error) => return refuse(stream, &error.to_string()).await,
+        Ok(target) => target,
+    };
+    let networks = &guest.networks;
+    match target {
+        Target::Agent => connect(stream, UnixStream::connect(guest.agent)).await,
+        Target::Unix(path) => connect(stream, UnixStream::connect(path)).await,
+        Target::Tcp(address) => connect(stream, networks.dial(&Place::Own, address)).await,
+        Target::Dial(place, address) => connect(stream, networks.dial(&place, address)).await,
+        Target::Accept(id) => connect(stream, async { guest.waiting.take(id) }).await,
+        Target::Listen(place, address) => match networks.listen(&place, address).await {
+            Ok(listener) => guest.waiting.tell(said(stream).await?, listener).await,
+            Err(error) => refuse(stream, &error.to_string()).await,
+        },
+        Target::Udp(place, address) => match networks.bind_udp(&place, address).await {
+            Ok(socket) => datagram::pass(said(stream).await?, socket).await,
+            Err(error) => refuse(stream, &error.to_string()).await,
+        },
     }
+}
+
+/// Says that the stream is the target's now.
+async fn said(mut stream: Stream) -> io::Result<Stream> {
+    stream.write_all(Answer::Ok.line().as_bytes()).await?;
+    Ok(stream)
 }
 
 async fn connect<S>(
@@ -117,10 +150,7 @@ where
         () = stream.given_up() => return Ok(()),
     };
     match connected {
-        Ok(socket) => {
-            stream.write_all(Answer::Ok.line().as_bytes()).await?;
-            relay::relay(stream, socket).await
-        }
+        Ok(socket) => relay::relay(said(stream).await?, socket).await,
         Err(error) => refuse(stream, &error.to_string()).await,
     }
 }

@@ -20,13 +20,16 @@
 //! - Whatever is left on the line by somebody who was killed, or frozen, harms nobody: see `wire.rs`.
 //! - Noise ends a session, never a process.
 //! - A reader that stops holds up its own stream only.
-//! - The guest opens nothing by itself. (A stream the other way, for something that listens inside, would be one more
-//!   kind of target.)
+//! - The guest opens nothing by itself: what comes to a listener inside is told on the stream that asked for it, and
+//!   fetched (`listen.rs`).
 
+mod datagram;
 mod dial;
 mod guest;
 mod host;
 mod line;
+mod listen;
+mod networks;
 mod port;
 mod readable;
 mod relay;
@@ -36,10 +39,13 @@ mod stream;
 mod target;
 mod wire;
 
+pub use datagram::{Datagrams, bind_udp};
 pub use dial::dial;
 pub use guest::{Ports, serve};
 pub use host::{Host, OpenError, Opener};
+pub use listen::{Listener, listen};
+pub use networks::{Networks, OwnNetwork};
 pub use port::{PORT_NAME, Port, PortError, VirtioPort};
 pub use role::main;
 pub use stream::Stream;
-pub use target::{Answer, LONGEST, Target, TargetError};
+pub use target::{Answer, LONGEST, Place, Target, TargetError};

@@ -301,6 +301,7 @@ mod tests {
         spawnable(crate::serve(
             VirtioPort::named(PORT_NAME),
             "/run/agent.sock",
+            crate::OwnNetwork,
         ));
     }
 }

@@ -1,7 +1,7 @@
 //! The role `vial-link`: serves a guest at unix sockets of the host.
 //!
 //! ```text
-//! vial-link --line /run/vial/link.sock --agent AGENT.SOCK [--dial DIAL.SOCK]
+//! vial-link --line /run/vial/link.sock --agent AGENT.SOCK [--dial DIAL.SOCK] [--once]
 //!
 //!          wait for QEMU's socket, connect ◄──────────────┐
 //!                     │                                   │ the line has ended
@@ -89,7 +89,7 @@ fn run(arguments: Arguments) -> Result<(), RoleError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(RoleError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RoleError::Signals)?;
         tokio::select! {
-            Err(error) = serve(&arguments) => Err(error),
+            ended = serve(&arguments) => ended,
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         }
@@ -98,8 +98,8 @@ fn run(arguments: Arguments) -> Result<(), RoleError> {
     ended
 }
 
-/// Goes on until something fails that would fail again.
-async fn serve(arguments: &Arguments) -> Result<std::convert::Infallible, RoleError> {
+/// Goes on until something fails that would fail again, or with `--once` the line ends.
+async fn serve(arguments: &Arguments) -> Result<(), RoleError> {
     sockets::remove(&arguments.served())?;
     loop {
         let line = wait::connect(&arguments.line).await?;
@@ -109,6 +109,9 @@ async fn serve(arguments: &Arguments) -> Result<std::convert::Infallible, RoleEr
             error?;
         }
         tracing::info!("the machine has closed the line");
+        if arguments.once {
+            return Ok(());
+        }
     }
 }
 

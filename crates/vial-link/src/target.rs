@@ -4,9 +4,15 @@
 //! host  → guest   agent                                   the guest's agent (gRPC)
 //!                 unix /run/containerd/containerd.sock    a unix socket of the guest
 //!                 tcp 10.96.0.1:443                       an address that the guest reaches
+//!                 dial w-1 127.0.0.1:10248                an address that the network w-1 of the guest reaches
+//!                 listen - 10.89.0.1:53                   connections to an address of the guest: a line each, `ID PEER`
+//!                 accept 7                                the connection ID of a listener
+//!                 udp - 10.89.0.1:53                      datagrams of an address of the guest: see datagram.rs
 //! guest → host    ok                                      from here on the bytes are the target's
 //!                 error TEXT                              and the stream ends
 //! ```
+//!
+//! `-` is the guest's own network.
 //!
 //! Every line ends with a line feed and is at most [`LONGEST`] bytes. Names are deliberately absent: who resolves them
 //! would be a question.
@@ -28,13 +34,41 @@ pub enum Target {
     Unix(PathBuf),
     /// An address that can be reached from the guest.
     Tcp(SocketAddr),
+    /// An address that can be reached from a network of the guest.
+    Dial(Place, SocketAddr),
+    /// Connections to an address of the guest: each is told by a line, and taken by [`Target::Accept`].
+    Listen(Place, SocketAddr),
+    /// A connection that a listener has told.
+    Accept(u64),
+    /// Datagrams of an address of the guest.
+    Udp(Place, SocketAddr),
+}
+
+/// A network of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// That of its first process.
+    Own,
+    /// A network namespace by its name: a node's.
+    Named(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "-",
+            Self::Named(name) => name,
+        })
+    }
 }
 
 /// A line that names no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// The first word is none of the three.
-    #[error("{word:?} is no kind of target: agent, unix PATH or tcp ADDRESS:PORT")]
+    /// The first word is none of those.
+    #[error(
+        "{word:?} is no kind of target: agent, unix PATH, tcp ADDRESS:PORT, dial, listen, accept or udp"
+    )]
     Kind {
         /// What was there.
         word: String,
@@ -51,6 +85,18 @@ pub enum TargetError {
         /// What was there.
         address: String,
     },
+    /// It cannot name a network.
+    #[error("{name:?} is no name of a network: - or one word of at most 63 bytes")]
+    Place {
+        /// What was there.
+        name: String,
+    },
+    /// It is no number of a connection.
+    #[error("{id:?} is no number of a connection")]
+    Id {
+        /// What was there.
+        id: String,
+    },
 }
 
 /// sockaddr_un has room for 108 bytes with the closing NUL (unix(7)).
@@ -62,6 +108,10 @@ impl fmt::Display for Target {
             Self::Agent => f.write_str("agent"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
             Self::Tcp(address) => write!(f, "tcp {address}"),
+            Self::Dial(place, address) => write!(f, "dial {place} {address}"),
+            Self::Listen(place, address) => write!(f, "listen {place} {address}"),
+            Self::Accept(id) => write!(f, "accept {id}"),
+            Self::Udp(place, address) => write!(f, "udp {place} {address}"),
         }
     }
 }
@@ -75,12 +125,11 @@ impl FromStr for Target {
         match word {
             "agent" if rest.is_empty() && line == word => Ok(Self::Agent),
             "unix" => socket_path(rest),
-            "tcp" => rest
-                .parse()
-                .map(Self::Tcp)
-                .map_err(|_| TargetError::Address {
-                    address: rest.to_owned(),
-                }),
+            "tcp" => address(rest).map(Self::Tcp),
+            "dial" => at(rest).map(|(place, address)| Self::Dial(place, address)),
+            "listen" => at(rest).map(|(place, address)| Self::Listen(place, address)),
+            "udp" => at(rest).map(|(place, address)| Self::Udp(place, address)),
+            "accept" => number(rest).map(Self::Accept),
             _ => Err(TargetError::Kind {
                 word: line.to_owned(),
             }),
@@ -98,6 +147,39 @@ impl Target {
         line.parse::<Self>()?;
         Ok(line + "\n")
     }
+}
+
+/// How long the name of a network may be: a node's is a DNS label (RFC 1123).
+const LONGEST_NAME: usize = 63;
+
+fn address(text: &str) -> Result<SocketAddr, TargetError> {
+    text.parse().map_err(|_| TargetError::Address {
+        address: text.to_owned(),
+    })
+}
+
+/// A network, a blank, an address.
+fn at(text: &str) -> Result<(Place, SocketAddr), TargetError> {
+    let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let place = match name {
+        "-" => Place::Own,
+        _ if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) => {
+            return Err(TargetError::Place {
+                name: name.to_owned(),
+            });
+        }
+        _ => Place::Named(name.to_owned()),
+    };
+    Ok((place, address(rest)?))
+}
+
+fn number(text: &str) -> Result<u64, TargetError> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| TargetError::Id {
+        id: text.to_owned(),
+    })
 }
 
 fn socket_path(path: &str) -> Result<Target, TargetError> {
@@ -160,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_kinds() {
+    fn the_kinds() {
         for (line, target) in [
             ("agent", Target::Agent),
             (
@@ -175,6 +257,22 @@ mod tests {
             (
                 "tcp [fd89::2]:10250",
                 Target::Tcp("[fd89::2]:10250".parse().unwrap()),
+            ),
+            (
+                "dial w-1 127.0.0.1:10248",
+                Target::Dial(
+                    Place::Named("w-1".into()),
+                    "127.0.0.1:10248".parse().unwrap(),
+                ),
+            ),
+            (
+                "listen - 10.89.0.1:53",
+                Target::Listen(Place::Own, "10.89.0.1:53".parse().unwrap()),
+            ),
+            ("accept 7", Target::Accept(7)),
+            (
+                "udp - [fd89::1]:53",
+                Target::Udp(Place::Own, "[fd89::1]:53".parse().unwrap()),
             ),
         ] {
             assert_eq!(line.parse(), Ok(target.clone()), "{line}");
@@ -202,6 +300,13 @@ mod tests {
             "tcp 10.0.0.1:65536",
             "tcp  10.0.0.1:80",
             "udp 10.0.0.1:53",
+            "udp  10.0.0.1:53",
+            "dial w-1",
+            "dial a/b 10.0.0.1:53",
+            "listen - 10.0.0.1",
+            "accept",
+            "accept +7",
+            "accept -1",
             long.as_str(),
         ] {
             assert!(line.parse::<Target>().is_err(), "{line:?}");
@@ -241,6 +346,9 @@ mod tests {
             "/[^\\p{Cc}]{0,25}".prop_map(|path| Target::Unix(path.into())),
             any::<(std::net::Ipv4Addr, u16)>().prop_map(|address| Target::Tcp(address.into())),
             any::<(std::net::Ipv6Addr, u16)>().prop_map(|address| Target::Tcp(address.into())),
+            any::<u64>().prop_map(Target::Accept),
+            ("[a-z0-9]{1,63}", any::<(std::net::Ipv6Addr, u16)>())
+                .prop_map(|(name, address)| Target::Dial(Place::Named(name), address.into())),
         ]
     }
 
@@ -253,7 +361,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_understood_would_be_written_so(line in "(agent|unix|tcp)? ?[ -~]{0,40}") {
+        fn what_is_understood_would_be_written_so(line in "(agent|unix|tcp|dial|listen -|udp -|accept)? ?[ -~]{0,40}") {
             if let Ok(target) = line.parse::<Target>() {
                 let again = target.line().unwrap();
                 prop_assert_eq!(again.trim_end_matches('\n').parse(), Ok(target));

@@ -36,6 +36,18 @@ impl Program {
         Some(Self { words, modules })
     }
 
+    /// The program and what comes before its own arguments, for whoever executes it in another way.
+    #[must_use]
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
+    /// What it needs to find in its environment: name and value.
+    #[must_use]
+    pub fn environment(&self) -> (String, PathBuf) {
+        ("QEMU_MODULE_DIR".to_owned(), self.modules.clone())
+    }
+
     /// A command that has only to be told what QEMU shall do. It ends when it is dropped.
     #[must_use]
     pub fn command(&self) -> tokio::process::Command {

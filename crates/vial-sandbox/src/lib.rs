@@ -1,8 +1,9 @@
 //! The makers of sandboxes: make, end, dial, listen.
 //!
 //! A sandbox is one sealed place that holds a whole cluster. The keeper makes and finds it through a [`Maker`] and
-//! reaches into it through a [`Sandbox`]; neither says how it is done. Today there is one maker, `namespace`
-//! (pid, mount, network, uts, ipc and cgroup namespaces); a second one, one virtual machine, fits the same trait.
+//! reaches into it through a [`Sandbox`]; neither says how it is done. There are two makers: `namespace` (pid, mount,
+//! network, uts, ipc and cgroup namespaces) and `machine` (one virtual machine of QEMU, which needs no right at all);
+//! [`AnyMaker`] is both.
 //!
 //! What lives inside sees the same paths whichever maker made it: see [`inside`].
 
@@ -11,12 +12,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use futures::future::BoxFuture;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vial_rpc::Channel;
 
+mod any;
+mod door;
+mod ended;
+mod errors;
+mod machine;
 mod namespace;
+pub mod outside;
+mod pid_file;
+mod socket;
 
+pub use any::AnyMaker;
+pub use door::agent;
+pub use machine::{MachineMaker, hold};
 pub use namespace::NamespaceMaker;
+pub use socket::{Connection, Datagrams, Listener};
 pub use vial_net::{Families, Uplinks};
 
 /// Paths inside every sandbox.
@@ -31,6 +43,8 @@ pub mod inside {
     pub const MOUNTS: &str = "/vial/mounts";
     /// The static vial binary.
     pub const PROGRAM: &str = "/vial/bin/vial";
+    /// Only where the sandbox is a machine: the root of the node image, with all of its layers in one, read-only.
+    pub const IMAGE: &str = "/vial/image";
 }
 
 /// What a maker needs to know.
@@ -48,6 +62,25 @@ pub struct SandboxSpec {
     pub program: PathBuf,
     /// Host paths bound at `/vial/mounts/N`: path and whether read-only.
     pub mounts: Vec<(PathBuf, bool)>,
+    /// The machine that it is made as; `None`: of namespaces.
+    pub machine: Option<MachineSpec>,
+}
+
+/// A sandbox that is a virtual machine. What its guest is told lies in its initramfs, which whoever plans it has written.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// Has `kernel`, `initrd`, and the raw disks `root`, `program` (read-only) and `data`.
+    pub files: PathBuf,
+    /// The QEMU that runs it.
+    pub qemu: vial_qemu::Program,
+    /// For `-accel`.
+    pub accelerator: String,
+    /// Of the kernel, without the console.
+    pub command_line: String,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory of the guest, in bytes.
+    pub memory: u64,
 }
 
 /// Something that could not be done to or in a sandbox.
@@ -118,19 +151,19 @@ pub trait Sandbox: Send + Sync {
         &'a self,
         from: Network<'a>,
         address: SocketAddr,
-    ) -> BoxFuture<'a, Result<TcpStream, SandboxError>>;
+    ) -> BoxFuture<'a, Result<Connection, SandboxError>>;
     /// A TCP listener at an address inside `at`.
     fn listen<'a>(
         &'a self,
         at: Network<'a>,
         address: SocketAddr,
-    ) -> BoxFuture<'a, Result<TcpListener, SandboxError>>;
+    ) -> BoxFuture<'a, Result<Listener, SandboxError>>;
     /// A UDP socket bound inside `at`.
     fn bind_udp<'a>(
         &'a self,
         at: Network<'a>,
         address: SocketAddr,
-    ) -> BoxFuture<'a, Result<UdpSocket, SandboxError>>;
+    ) -> BoxFuture<'a, Result<Datagrams, SandboxError>>;
     /// Lets what is inside reach what the host reaches, by [`Outside`]; what does so already is taken over. It goes on
     /// when nobody waits here any more, and ends with the sandbox at the latest. Resolves when it has ended.
     fn open_outside<'a>(&'a self, outside: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>>;

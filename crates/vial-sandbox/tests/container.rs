@@ -389,6 +389,7 @@ async fn trees_are_cloned_once_before_the_mounts() {
         source: "/vial/cluster/baked".into(),
         target: "/vial/cluster/w-1/containerd".into(),
         copy: vec!["meta.db".into()],
+        ..TreeClone::default()
     });
     spec.mounts.push(Mount {
         source: "/vial/cluster/w-1/containerd".into(),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::cidr;
 use crate::machine::{Driver, Machine};
 use crate::port::PortForward;
+use crate::sandbox::SandboxConfig;
 
 /// How many workers a cluster can have.
 pub const MAX_WORKERS: u32 = 20;
@@ -59,6 +60,9 @@ pub struct ClusterSpec {
     /// Whether nodes and pods reach the host's network.
     #[serde(default)]
     pub outbound: Outbound,
+    /// What holds the cluster.
+    #[serde(default)]
+    pub sandbox: SandboxConfig,
 }
 
 /// Which address families a cluster has.

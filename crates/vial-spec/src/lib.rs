@@ -11,6 +11,7 @@ pub mod file;
 mod machine;
 pub mod names;
 pub mod port;
+mod sandbox;
 pub mod size;
 pub mod target;
 pub mod validate;
@@ -22,5 +23,6 @@ pub use devices::{
 };
 pub use file::{File, ParseError};
 pub use machine::{DiskCache, Driver, Machine, NumaNode, OwnKernel, PageSize, Restart};
-pub use validate::{Overrides, ValidationErrors};
+pub use sandbox::{Maker, SandboxConfig, SandboxMachine};
+pub use validate::{Overrides, SandboxOverrides, ValidationErrors};
 pub use workers::{AddError, Fashion};

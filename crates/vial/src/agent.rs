@@ -59,10 +59,8 @@ pub(crate) async fn connect(
     node: &str,
     container: Container,
 ) -> Result<AgentClient<Channel>> {
-    let socket = context
-        .paths
-        .agent_socket(cluster, &container.name_on(node));
-    match vial_rpc::connect(&socket).await {
+    let run = context.paths.run_dir(cluster);
+    match vial_sandbox::agent(&run, &container.name_on(node)).await {
         Ok(channel) => Ok(AgentClient::new(channel)),
         Err(_) if context.record(cluster)?.stopped.contains(node) => Err(stopped(cluster, node)),
         Err(error) => Err(Error::caused(

@@ -10,7 +10,8 @@
 //! | `vial-container` | what makes a container's namespaces and becomes its PID 1 |
 //! | `vial-agent` | PID 1 of a node's container |
 //! | `vial-link` | what carries connections into a virtual machine |
-//! | `vial-machine` | PID 1 of a node that is a virtual machine |
+//! | `vial-machine` | PID 1 of a node, or of a sandbox, that is a virtual machine |
+//! | `vial-hold` | what writes down who it is and becomes the QEMU of a sandbox |
 //! | `vial-sshd` | the ssh server of a pod |
 //! | `vial-sftp` | what it starts for a file transfer |
 //! | `sudo` | what its user becomes root by |
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Role::Init => vial_node::init::main(),
         Role::Container => vial_node::container::launcher_main(),
         Role::Agent => vial_agent::main(),
+        Role::Hold => vial_sandbox::hold(),
         Role::Link => vial_link::main(),
         Role::Machine => vial_guest::main(),
         Role::Sshd => vial_sshd::main(),
@@ -77,6 +79,7 @@ enum Role {
     Init,
     Container,
     Agent,
+    Hold,
     Link,
     Machine,
     Sshd,
@@ -91,6 +94,7 @@ fn role(argv0: &OsStr) -> Role {
         Some("vial-init") => Role::Init,
         Some("vial-container") => Role::Container,
         Some("vial-agent") => Role::Agent,
+        Some("vial-hold") => Role::Hold,
         Some("vial-link") => Role::Link,
         Some("vial-machine") => Role::Machine,
         Some("vial-sshd") => Role::Sshd,
@@ -165,6 +169,7 @@ mod tests {
             ("/proc/self/fd/3/vial-init", Role::Init),
             ("vial-container", Role::Container),
             ("/usr/bin/vial-agent", Role::Agent),
+            ("vial-hold", Role::Hold),
             ("/vial/bin/vial-link", Role::Link),
             ("vial-machine", Role::Machine),
             ("/vial/bin/vial-sshd", Role::Sshd),

@@ -18,7 +18,8 @@ use vial_spec::file::MachineEntry;
 use vial_spec::port::PortForward;
 use vial_spec::validate::Problem;
 use vial_spec::{
-    ClusterSpec, Driver, File, Machine, Overrides, ParseError, Role, ValidationErrors,
+    ClusterSpec, Driver, File, Machine, Maker, Overrides, ParseError, Role, SandboxOverrides,
+    ValidationErrors,
 };
 
 use crate::context::DEFAULT_CLUSTER;
@@ -42,6 +43,7 @@ pub(crate) fn from_file(
         overrides.name = Some(fallback.to_owned());
     }
     let resolve = |path: &Path| fs::read_to_string(directory.join(path));
+    let overrides = settled(&overrides, file.sandbox.maker);
     file.validate(&overrides, &resolve)
         .map_err(validation_error)
 }
@@ -107,6 +109,11 @@ pub(crate) fn from_flags(
         cni: overrides.cni.or(made_with.cni),
         ports: more_ports(made_with.ports, overrides.ports),
         outbound: overrides.outbound.or(made_with.outbound),
+        sandbox: SandboxOverrides {
+            maker: overrides.sandbox.maker.or(made_with.sandbox.maker),
+            cpus: overrides.sandbox.cpus.or(made_with.sandbox.cpus),
+            memory: overrides.sandbox.memory.or(made_with.sandbox.memory),
+        },
     })
     .map_err(validation_error)
 }
@@ -163,6 +170,17 @@ fn flags_of(spec: &ClusterSpec) -> Overrides {
         cni: Some(spec.network.cni),
         ports: spec.ports.clone(),
         outbound: Some(spec.outbound),
+        sandbox: match spec.sandbox.machine() {
+            None => SandboxOverrides {
+                maker: Some(Maker::Namespace),
+                ..SandboxOverrides::default()
+            },
+            Some(machine) => SandboxOverrides {
+                maker: Some(Maker::Vm),
+                cpus: Some(machine.cpus),
+                memory: Some(machine.memory),
+            },
+        },
     }
 }
 
@@ -182,9 +200,26 @@ fn machine_flags(machine: &Machine) -> MachineEntry {
 
 fn plain(overrides: &Overrides) -> Result<ClusterSpec, ValidationErrors> {
     // Without a file there is nothing that could name another one.
-    File::default().validate(overrides, &|_| {
+    File::default().validate(&settled(overrides, None), &|_| {
         Err(io::Error::from(io::ErrorKind::NotFound))
     })
+}
+
+/// Who makes the sandbox where that is left open: only root can make namespaces, and everybody a machine.
+fn settled(overrides: &Overrides, written: Option<Maker>) -> Overrides {
+    let asked = overrides.sandbox.maker.or(written).unwrap_or_default();
+    let maker = match asked {
+        Maker::Auto if !rustix::process::geteuid().is_root() => Some(Maker::Vm),
+        _ => overrides.sandbox.maker,
+    };
+    let sandbox = SandboxOverrides {
+        maker,
+        ..overrides.sandbox.clone()
+    };
+    Overrides {
+        sandbox,
+        ..overrides.clone()
+    }
 }
 
 /// Text, name for messages, and the directory that relative paths start from.

@@ -24,7 +24,8 @@ fn told(verdict: Option<&Verdict>) -> String {
 
 /// Finds it out when there are machines and it is not known yet, which is said. Where it cannot be tried, they are emulated.
 pub async fn find_out(paths: &Paths, spec: &ClusterSpec, image: &NodeImage, report: &Reporter) {
-    if spec.nodes.iter().all(|node| node.machine.is_none()) {
+    let nodes = spec.nodes.iter().any(|node| node.machine.is_some());
+    if !nodes && spec.sandbox.machine().is_none() {
         return;
     }
     let Some(program) = Program::in_layers(&image.lower_dirs()) else {

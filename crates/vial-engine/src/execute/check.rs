@@ -27,10 +27,20 @@ pub fn check(spec: &ClusterSpec, living: Option<&ClusterSpec>) -> Result<()> {
     let machines: Vec<_> = nodes
         .filter_map(|node| Some((node.name.as_str(), node.machine.as_ref()?)))
         .collect();
-    if machines.is_empty() {
-        return Ok(());
-    }
-    memory(&machines, available())?;
+    let sandbox = match living {
+        // One that lives has its memory.
+        Some(_) => None,
+        None => spec.sandbox.machine().map(|machine| machine.memory),
+    };
+    let asked = machines
+        .iter()
+        .map(|(node, machine)| (*node, machine.memory));
+    let asked: Vec<_> = sandbox
+        .map(|memory| ("the sandbox", memory))
+        .into_iter()
+        .chain(asked)
+        .collect();
+    memory(&asked, available())?;
     let mut kernels = Vec::new();
     for (node, machine) in machines {
         disks(node, machine)?;
@@ -44,18 +54,19 @@ pub fn check(spec: &ClusterSpec, living: Option<&ClusterSpec>) -> Result<()> {
     Ok(())
 }
 
-fn memory(machines: &[(&str, &Machine)], available: Option<Size>) -> Result<()> {
+/// Whether all of them fit, by what each asks for.
+fn memory(machines: &[(&str, Size)], available: Option<Size>) -> Result<()> {
     let Some(available) = available else {
         return Ok(());
     };
-    let bytes = machines.iter().map(|(_, machine)| machine.memory.bytes());
+    let bytes = machines.iter().map(|(_, memory)| memory.bytes());
     let sum = Size::from_bytes(bytes.fold(0, u64::saturating_add));
     if sum <= available {
         return Ok(());
     }
     let parts: Vec<_> = machines
         .iter()
-        .map(|(node, machine)| format!("{node} {}", machine.memory))
+        .map(|(node, memory)| format!("{node} {memory}"))
         .collect();
     let asked = match parts.as_slice() {
         [one] => one.clone(),
@@ -123,12 +134,8 @@ mod tests {
 
     #[test]
     fn the_sum_of_the_memory_is_told() {
-        let machine = |memory: &str| Machine {
-            memory: memory.parse().unwrap(),
-            ..Machine::default()
-        };
-        let (two, one) = (machine("2Gi"), machine("1536Mi"));
-        let machines = [("w-1", &two), ("w-2", &two), ("w-3", &one)];
+        let [two, one] = ["2Gi", "1536Mi"].map(|memory| memory.parse().unwrap());
+        let machines = [("w-1", two), ("w-2", two), ("w-3", one)];
         let available = |text: &str| Some(text.parse().unwrap());
         assert!(memory(&machines, available("6Gi")).is_ok());
         assert!(memory(&machines, None).is_ok());

@@ -8,7 +8,7 @@ use vial_rpc::init_client::InitClient;
 use vial_rpc::{
     Channel, ComponentSpec, File, StopContainerRequest, WaitReadyRequest, WriteFilesRequest,
 };
-use vial_sandbox::Sandbox;
+use vial_sandbox::{Sandbox, inside};
 
 use crate::pki::ClusterPki;
 use crate::plan::{ComponentPlan, ContainerPlan, Stage};
@@ -137,9 +137,11 @@ impl<'a> Container<'a> {
 
 /// How long what runs in a container may take to become ready.
 pub(super) fn patience(plan: &ContainerPlan) -> Duration {
-    match plan.guest {
-        None => READY,
-        Some(_) => READY_IN_MACHINE,
+    // A guest of its own, or one of the containers of a machine that is the sandbox.
+    let emulated = plan.guest.is_some() || plan.spec.lower == [inside::IMAGE];
+    match emulated {
+        false => READY,
+        true => READY_IN_MACHINE,
     }
 }
 

@@ -21,6 +21,10 @@ pub async fn disks(paths: &Paths, prepared: &Prepared) -> Result<()> {
     let nodes = paths.cluster_dir(&prepared.record.name).join("nodes");
     // The disks in it have the modes that nodes need: nobody of the host is to get that far.
     private_dir(&nodes).map_err(Error::file("make", &nodes))?;
+    if prepared.plan.spec.sandbox.machine().is_some() {
+        // They lie on its disk.
+        return Ok(());
+    }
     let on_host = |dir: &str| on_host(paths, &prepared.record.name, dir);
     let mut clones = Vec::new();
     // The guests of machines have a disk of their own.

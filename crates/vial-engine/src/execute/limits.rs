@@ -37,7 +37,10 @@ pub fn raise(paths: &Paths, report: &Reporter) -> Result<()> {
     };
     let mut needed = OF_HOST;
     for name in names(paths)? {
-        if let Ok(Some(record)) = Record::load(paths, &name) {
+        // A sandbox that is a machine has a kernel, and limits, of its own.
+        if let Ok(Some(record)) = Record::load(paths, &name)
+            && record.spec.sandbox.machine().is_none()
+        {
             needed += PER_CLUSTER + PER_NODE * record.spec.nodes.len();
         }
     }

@@ -53,6 +53,10 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
             let socket = run.join(format!("{name}.node"));
             private_dir(&socket).map_err(Error::file("make", &socket))?;
             let node = cluster_dir.join("nodes").join(&name);
+            for dir in ["machine-log", "machine-root"] {
+                let dir = node.join(dir);
+                fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
+            }
             let from = Origin {
                 base: &shared,
                 own: wanted
@@ -63,7 +67,8 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
                 program: &program,
                 image: &image,
             };
-            lay(&node, &from, &wanted, guest)?;
+            let disk = (!wanted.ephemeral).then_some(wanted.disk);
+            lay(&node.join("machine"), &from, disk, guest)?;
             further_disks(&cluster_dir, &node, &wanted)?;
         }
         Ok::<_, Error>(())
@@ -77,22 +82,21 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
 }
 
 /// What a machine is laid from.
-struct Origin<'a> {
-    base: &'a Base,
-    own: Option<OwnKernel>,
-    program: &'a Path,
-    image: &'a NodeImage,
+pub(super) struct Origin<'a> {
+    pub(super) base: &'a Base,
+    pub(super) own: Option<OwnKernel>,
+    pub(super) program: &'a Path,
+    pub(super) image: &'a NodeImage,
 }
 
-fn lay(node: &Path, from: &Origin<'_>, wanted: &Machine, guest: MachineSpec) -> Result<()> {
-    let own = node.join("machine");
-    for dir in [
-        own.clone(),
-        node.join("machine-log"),
-        node.join("machine-root"),
-    ] {
-        fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
-    }
+/// Lays into `own` what one machine starts from; without a `disk` it keeps what it writes in memory.
+pub(super) fn lay(
+    own: &Path,
+    from: &Origin<'_>,
+    disk: Option<Size>,
+    guest: MachineSpec,
+) -> Result<()> {
+    fs::create_dir_all(own).map_err(Error::file("make", own))?;
     let (kernel, base) = match &from.own {
         Some(own) => (&own.kernel, &own.initrd),
         None => (&from.base.kernel, &from.base.initrd),
@@ -121,8 +125,8 @@ fn lay(node: &Path, from: &Origin<'_>, wanted: &Machine, guest: MachineSpec) -> 
     fs::write(&aside, machine::with_spec(base, &guest.to_json()))
         .and_then(|()| fs::rename(&aside, &initrd))
         .map_err(Error::file("write", &initrd))?;
-    if !wanted.ephemeral {
-        machine::data_disk(from.image, &own.join("data"), wanted.disk.bytes())?;
+    if let Some(size) = disk {
+        machine::data_disk(from.image, &own.join("data"), size.bytes())?;
     }
     Ok(())
 }

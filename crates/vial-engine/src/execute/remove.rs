@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use vial_rpc::init_client::InitClient;
-use vial_rpc::{ListContainersRequest, StopContainerRequest};
-use vial_sandbox::Sandbox;
+use vial_rpc::{ListContainersRequest, RemoveDirectoryRequest, StopContainerRequest};
+use vial_sandbox::{Sandbox, inside};
 
-use super::down::remove_tree;
 use crate::paths::Paths;
 use crate::plan::{Plan, REGISTRY};
 use crate::progress::{Reporter, step};
@@ -63,8 +62,17 @@ pub(super) async fn node(
             }
         }
         let dir = paths.cluster_dir(cluster);
-        remove_tree(&dir.join("nodes").join(name))?;
+        disk(sandbox, name).await?;
         pki::forget_node(&dir.join("pki"), name)
     })
     .await
+}
+
+/// Removes a node's disk, which nobody uses any more: as a whole, or after a cut again.
+pub(super) async fn disk(sandbox: &dyn Sandbox, node: &str) -> Result<()> {
+    let mut init = InitClient::new(sandbox.init().await?);
+    let path = format!("{}/nodes/{node}", inside::CLUSTER);
+    let removed = init.remove_directory(RemoveDirectoryRequest { path }).await;
+    let what = format!("cannot remove the disk of {node}");
+    removed.map(drop).map_err(Error::rpc(what))
 }

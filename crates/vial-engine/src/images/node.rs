@@ -53,7 +53,7 @@ pub(super) const LOADED: (&str, &str) = ("dev.vial.source", "loaded");
 pub(super) struct Node {
     name: String,
     containerd: Containerd,
-    /// Its root on the host; `None` in the guest of a virtual machine, whose disk is its own.
+    /// Its root on the host; `None` where that lies on the disk of a virtual machine: the node's, or the sandbox's.
     root: Option<PathBuf>,
 }
 
@@ -68,9 +68,10 @@ impl Node {
             let what = format!("cannot reach the images of {name}");
             return Err(Error::rpc(what)(Status::not_found("it has no containerd")));
         };
+        let in_machine = cluster.plan.spec.sandbox.machine().is_some();
         let mounts = container.spec.mounts.iter();
         let root = mounts
-            .filter(|mount| mount.target == ROOT && container.guest.is_none())
+            .filter(|mount| mount.target == ROOT && container.guest.is_none() && !in_machine)
             .map(|mount| on_host(cluster.paths, cluster.name, &mount.source))
             .next();
         let channel = cluster.sandbox.socket(&container.spec.name, SOCKET).await?;

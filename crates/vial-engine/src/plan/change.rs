@@ -114,6 +114,9 @@ fn refuse_unchangeable(old: &Plan, new: &Plan) -> Result<()> {
     if before.network != after.network {
         return refuse("the network (ipFamily, CIDRs, cni, dns)".into());
     }
+    if before.sandbox != after.sandbox {
+        return refuse("the sandbox (maker, cpus, memory, disk)".into());
+    }
     for node in &new.nodes {
         let name = &node.config.name;
         let before = old.node(name).map(|before| &before.config);

@@ -153,12 +153,20 @@ fn node_container(
         format!("{disk}/root"),
         mounts,
     );
+    let shown = &context.facts.image.shown;
     plan.spec.clones = vec![TreeClone {
         source: context.facts.image.containerd_root.clone(),
         target: format!("{disk}/containerd"),
         // Written in place by containerd; everything else below its root is replaced by rename.
         copy: vec!["meta.db".into(), "metadata.db".into()],
+        whole: shown.iter().map(|_| "fs".into()).collect(),
     }];
+    plan.spec.mounts.extend(shown.iter().map(|path| Mount {
+        source: path.clone(),
+        target: path.clone(),
+        kind: Kind::Bind.into(),
+        read_only: true,
+    }));
     component::node(context, node, &mut plan, leaves);
     for file in &node.files {
         let content = files::Content::Text(file.content.clone());

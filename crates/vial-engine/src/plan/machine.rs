@@ -113,6 +113,7 @@ fn spec(
     });
     MachineSpec {
         name: node.name.clone(),
+        role: vial_guest::Role::Node,
         machine_id: files::machine_id(context, &node.name),
         unix_ms: 0,
         env: container.env.clone().into_iter().collect(),

@@ -12,9 +12,9 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::watch_object;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use vial_sandbox::Connection;
 use vial_spec::target::{Target, TargetPort};
 
 use super::names::{Meaning, meaning};
@@ -78,7 +78,7 @@ impl Followed {
     }
 
     /// A connection to the target as it is now.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, Unreachable> {
+    pub(crate) async fn connect(&self) -> Result<Connection, Unreachable> {
         let what = || format!("{}:{}", self.target, self.port);
         let ways = match &self.seen {
             None => self.reach.ways(&self.target, &self.port).await?,

@@ -12,12 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vial_engine::plan::gateways;
-use vial_sandbox::{Network, Sandbox};
+use vial_sandbox::{Datagrams, Listener, Network, Sandbox};
 use vial_spec::ClusterSpec;
 
 use answer::{Names, refuse};
@@ -53,7 +54,7 @@ pub(crate) async fn serve(sandbox: Arc<dyn Sandbox>, wanted: Wanted) {
     while tasks.join_next().await.is_some() {}
 }
 
-async fn serve_udp(socket: UdpSocket, wanted: Wanted) {
+async fn serve_udp(socket: Datagrams, wanted: Wanted) {
     let socket = Arc::new(socket);
     let mut buffer = vec![0; LARGEST];
     let mut queries = JoinSet::new();
@@ -75,7 +76,7 @@ async fn serve_udp(socket: UdpSocket, wanted: Wanted) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, wanted: Wanted) {
+async fn serve_tcp(listener: Listener, wanted: Wanted) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -143,7 +144,7 @@ async fn ask_tcp(query: Vec<u8>, upstream: SocketAddr) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a DNS message from a stream (RFC 1035, 4.2.2).
-pub(crate) async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(crate) async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let length = stream.read_u16().await?;
     let mut message = vec![0; length.into()];
     stream.read_exact(&mut message).await?;
@@ -151,7 +152,10 @@ pub(crate) async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> 
 }
 
 /// Writes a DNS message to a stream.
-pub(crate) async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_message(
+    stream: &mut (impl AsyncWrite + Unpin),
+    message: &[u8],
+) -> io::Result<()> {
     let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend_from_slice(message);

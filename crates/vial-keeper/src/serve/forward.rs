@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use vial_sandbox::{Network, Sandbox};
+use vial_sandbox::{Connection, Listener, Network, Sandbox};
 
 use crate::reach::Unreachable;
 
@@ -99,7 +98,7 @@ type Permit = Result<OwnedSemaphorePermit, AcquireError>;
 pub(crate) fn direct(
     sandbox: Arc<dyn Sandbox>,
     target: SocketAddr,
-) -> impl Fn() -> BoxFuture<'static, Result<TcpStream, Unreachable>> {
+) -> impl Fn() -> BoxFuture<'static, Result<Connection, Unreachable>> {
     move || {
         let sandbox = Arc::clone(&sandbox);
         async move {
@@ -112,13 +111,13 @@ pub(crate) fn direct(
 
 /// Accepts until the task is dropped; `open` is how many connections there are.
 pub(crate) async fn serve<D, F>(
-    listener: TcpListener,
+    listener: Listener,
     permits: Permits,
     open: Arc<AtomicUsize>,
     dial: D,
 ) where
     D: Fn() -> F + Send + Sync,
-    F: Future<Output = Result<TcpStream, Unreachable>> + Send + 'static,
+    F: Future<Output = Result<Connection, Unreachable>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
@@ -132,7 +131,7 @@ pub(crate) async fn serve<D, F>(
                     Ok((client, _)) => break client,
                     // ECONNABORTED is over at once; without descriptors accept would fail again at once.
                     Err(error) => {
-                        tracing::warn!(%error, address = ?listener.local_addr().ok(), "cannot accept");
+                        tracing::warn!(%error, ?listener, "cannot accept");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
@@ -149,15 +148,15 @@ pub(crate) async fn serve<D, F>(
 }
 
 async fn connect(
-    client: TcpStream,
-    dialling: impl Future<Output = Result<TcpStream, Unreachable>>,
+    client: Connection,
+    dialling: impl Future<Output = Result<Connection, Unreachable>>,
 ) {
     match dialling.await {
         // Either side may cut the connection; that is its business.
-        Ok(server) => drop(vial_net::relay(client, server).await),
+        Ok(server) => drop(client.relay(server).await),
         Err(error) => {
             tracing::debug!(%error, "cannot dial");
-            let _ = client.set_zero_linger();
+            client.cut();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-const USAGE: &str = "usage: vial-link --line SOCKET --agent SOCKET [--dial SOCKET]";
+const USAGE: &str = "usage: vial-link --line SOCKET --agent SOCKET [--dial SOCKET] [--once]";
 
 /// The arguments are wrong.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,8 @@ pub(super) struct Arguments {
     pub(super) agent: PathBuf,
     /// Where everything else is.
     pub(super) dial: Option<PathBuf>,
+    /// End when the machine has closed the line, instead of waiting for another one.
+    pub(super) once: bool,
 }
 
 impl Arguments {
@@ -32,11 +34,16 @@ pub(super) fn parse(
     mut arguments: impl Iterator<Item = OsString>,
 ) -> Result<Arguments, UsageError> {
     let (mut line, mut agent, mut dial) = (None, None, None);
+    let mut once = false;
     while let Some(name) = arguments.next() {
         let to = match name.to_str() {
             Some("--line") => &mut line,
             Some("--agent") => &mut agent,
             Some("--dial") => &mut dial,
+            Some("--once") => {
+                once = true;
+                continue;
+            }
             _ => return Err(UsageError(format!("unknown argument {}", name.display()))),
         };
         let value = arguments.next();
@@ -47,6 +54,7 @@ pub(super) fn parse(
         line: line.ok_or_else(|| UsageError("--line is missing".into()))?,
         agent: agent.ok_or_else(|| UsageError("--agent is missing".into()))?,
         dial,
+        once,
     })
 }
 
@@ -64,7 +72,9 @@ mod tests {
         assert_eq!(arguments.served(), [Path::new("/a"), Path::new("/d")]);
         assert_eq!(arguments.line, Path::new("/l"));
         let arguments = parse_words(&["--line", "/l", "--agent", "/a"]).unwrap();
-        assert_eq!(arguments.dial, None);
+        assert_eq!((arguments.dial, arguments.once), (None, false));
+        let arguments = parse_words(&["--once", "--line", "/l", "--agent", "/a"]).unwrap();
+        assert!(arguments.once);
     }
 
     #[test]

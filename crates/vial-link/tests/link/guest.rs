@@ -50,7 +50,7 @@ impl Guest {
                 }
             });
         }
-        let served = tokio::spawn(vial_link::serve(Doors(lines), agent));
+        let served = tokio::spawn(vial_link::serve(Doors(lines), agent, vial_link::OwnNetwork));
         Self {
             hosts,
             directory,

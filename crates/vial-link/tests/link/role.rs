@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
-use vial_link::{Target, dial};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use vial_link::{Place, Target, dial};
 
 use crate::guest::Guest;
 
@@ -187,9 +187,68 @@ async fn a_guest_that_starts_anew_takes_the_sockets_with_it() {
     second.plug(port);
     // With the session all its streams go, and the sockets before them.
     let mut rest = Vec::new();
-    connection.read_to_end(&mut rest).await.unwrap();
+    // Reset where nobody had taken it up yet.
+    let _ = connection.read_to_end(&mut rest).await;
     until(|| role.agent().exists()).await;
     ask_agent(&role.agent()).await;
+}
+
+/// A guest whose line is served, and an address in it that nobody has.
+async fn served(role: &Role) -> (Guest, std::net::SocketAddr) {
+    let guest = Guest::start();
+    guest.plug(role.line().await);
+    until(|| role.dial().exists()).await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (guest, free.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn what_comes_to_a_listener_of_the_guest_is_served_by_the_host() {
+    let role = Role::start();
+    let (_guest, address) = served(&role).await;
+    let listener = vial_link::listen(&role.dial(), Place::Own, address)
+        .await
+        .unwrap();
+    for question in ["one", "two"] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut host, peer) = listener.accept().await;
+        assert_eq!(peer, client.local_addr().unwrap());
+        client.write_all(question.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut heard = String::new();
+        host.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, question);
+    }
+    let taken = vial_link::listen(&role.dial(), Place::Own, address).await;
+    let taken = taken.unwrap_err().to_string();
+    assert!(taken.contains("in use"), "{taken}");
+    let nowhere = Place::Named("w-1".into());
+    let nowhere = vial_link::listen(&role.dial(), nowhere, address).await;
+    let nowhere = nowhere.unwrap_err().to_string();
+    assert!(nowhere.contains("no network w-1"), "{nowhere}");
+    // It listens no longer than somebody wants it.
+    drop(listener);
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn datagrams_of_the_guest_are_the_hosts() {
+    let role = Role::start();
+    let (_guest, address) = served(&role).await;
+    let socket = vial_link::bind_udp(&role.dial(), Place::Own, address)
+        .await
+        .unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.send_to(b"question", address).await.unwrap();
+    let (datagram, from) = socket.recv_from().await;
+    assert_eq!(datagram, b"question");
+    assert_eq!(from, client.local_addr().unwrap());
+    socket.send_to(b"answer", from);
+    let mut buffer = [0; 64];
+    let (length, from) = client.recv_from(&mut buffer).await.unwrap();
+    assert_eq!((&buffer[..length], from), (&b"answer"[..], address));
 }
 
 #[test]

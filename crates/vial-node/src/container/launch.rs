@@ -20,6 +20,8 @@ use crate::report::Report;
 
 /// The static binary, as seen in the sandbox.
 const PROGRAM: &str = "/vial/bin/vial";
+/// The cluster's own directory, as seen in the sandbox.
+const CLUSTER: &str = "/vial/cluster";
 /// How much of an agent's log goes into an error.
 const LOG_TAIL: usize = 2_000;
 
@@ -32,11 +34,12 @@ pub(super) struct Launched {
 
 /// Makes one of the trees a container needs.
 pub(super) fn clone(clone: &TreeClone) -> Result<(), SysError> {
-    tree::clone(
-        Path::new(&clone.source),
-        Path::new(&clone.target),
-        &clone.copy,
-    )
+    let (source, target) = (Path::new(&clone.source), Path::new(&clone.target));
+    if clone.whole.is_empty() {
+        tree::clone(source, target, &clone.copy)
+    } else {
+        tree::shadow(source, target, &clone.copy, &clone.whole)
+    }
 }
 
 /// Launches; on failure no process is left, but the cgroup may be.
@@ -97,6 +100,14 @@ fn prepare(spec: &LaunchSpec) -> Result<(), SysError> {
     mounts::make_directory(spec.run_dir())?;
     mounts::make_directory(&spec.upper.join("upper"))?;
     mounts::make_directory(&spec.upper.join("work"))?;
+    // On a disk of the sandbox's own nobody else makes them.
+    let own = spec
+        .mounts
+        .iter()
+        .filter_map(|mount| mount.source.as_deref());
+    for source in own.filter(|source| source.starts_with(CLUSTER)) {
+        mounts::make_directory(source)?;
+    }
     match fs::remove_file(&spec.agent_socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).during(|| format!("remove {}", spec.agent_socket.display()))

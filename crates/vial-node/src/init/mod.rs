@@ -14,6 +14,7 @@
 //! # On failure
 //! The maker is told why and removes the cgroup and the pid file; all else is the kernel's.
 
+mod remove;
 mod root;
 mod serve;
 mod service;
@@ -25,6 +26,18 @@ use std::process::ExitCode;
 pub use crate::report::Report;
 pub(crate) use service::unix_ms;
 pub use spec::{CGROUP_PARENT, InitSpec, PID_FILE, SOCKET};
+
+/// Serves Init as PID 1 of a machine that is a sandbox, where everything is in its place; `ready` is called once it is
+/// served, `beside` is polled meanwhile. Returns only with an error.
+///
+/// # Errors
+/// When it cannot wait for processes, or not serve.
+pub fn serve(
+    ready: impl FnOnce(),
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), vial_sys::SysError> {
+    serve::run(ready, beside)
+}
 
 /// The role `vial-init`: takes an [`InitSpec`] as JSON on stdin and tells [`Report`]s on stdout.
 pub fn main() -> ExitCode {

@@ -11,13 +11,15 @@ use vial_sys::{During, SysError};
 use super::SOCKET;
 use super::service::Service;
 use crate::reaper::Reaper;
-use crate::report::{Report, Reporter};
 
 /// The run directory, as seen inside.
 const RUN: &str = "/vial/run";
 
-/// Serves until killed; tells `reporter` when it does.
-pub(super) fn run(reporter: &mut Reporter) -> Result<(), SysError> {
+/// Serves until killed; says by `ready` when it does, and polls `beside` meanwhile.
+pub(super) fn run(
+    ready: impl FnOnce(),
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), SysError> {
     // A second first-process-to-be in one program (a test) has a logger already.
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -31,7 +33,8 @@ pub(super) fn run(reporter: &mut Reporter) -> Result<(), SysError> {
     runtime.block_on(async {
         let reaper = Reaper::start()?;
         let listener = listen(&Path::new(RUN).join(SOCKET))?;
-        reporter.tell(&Report::Ready);
+        ready();
+        tokio::spawn(beside);
         tracing::info!("serving");
         tonic::transport::Server::builder()
             .add_service(InitServer::new(Service::new(reaper)))

@@ -14,10 +14,11 @@ use tonic::{Request, Response, Status};
 use vial_rpc::init_server::Init;
 use vial_rpc::{
     ContainerSpec, ContainerStatus, InfoReply, InfoRequest, ListContainersReply,
-    ListContainersRequest, NetworkReply, NetworkSpec, StopContainerReply, StopContainerRequest,
-    WatchContainersRequest,
+    ListContainersRequest, NetworkReply, NetworkSpec, RemoveDirectoryReply, RemoveDirectoryRequest,
+    StopContainerReply, StopContainerRequest, WatchContainersRequest,
 };
 
+use super::remove;
 use crate::container::Containers;
 use crate::network;
 use crate::reaper::Reaper;
@@ -103,6 +104,19 @@ impl Init for Service {
                 .stop(&name, Duration::from_millis(grace_ms))
                 .await?;
             Ok(StopContainerReply {})
+        })
+        .await
+    }
+
+    async fn remove_directory(
+        &self,
+        request: Request<RemoveDirectoryRequest>,
+    ) -> Result<Response<RemoveDirectoryReply>, Status> {
+        let path = request.into_inner().path;
+        finish(async move {
+            let removed = tokio::task::spawn_blocking(move || remove::directory(&path)).await;
+            removed.map_err(|error| Status::internal(error.to_string()))??;
+            Ok(RemoveDirectoryReply {})
         })
         .await
     }

@@ -80,7 +80,10 @@ fn sandbox(spec: &InitSpec, mut reporter: Reporter) -> ExitCode {
     // Held to the end: the program must keep its name while containers are to be made of it.
     let served = enter(spec)
         .and_then(|()| hold_program())
-        .and_then(|_program| serve::run(&mut reporter));
+        .and_then(|_program| {
+            let ready = || reporter.tell(&Report::Ready);
+            serve::run(ready, std::future::ready(()))
+        });
     let error = match served {
         Ok(()) => "stopped serving".to_owned(),
         Err(error) => error.line(),

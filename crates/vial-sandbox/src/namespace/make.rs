@@ -7,18 +7,22 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
-use vial_node::init::Report;
+use vial_node::init::{PID_FILE, Report};
 use vial_sys::identity::{Identity, Process};
 
-use super::{init_spec, pid_file, sweep};
-use crate::SandboxSpec;
+use super::{init_spec, sweep};
+use crate::errors::to_io;
+use crate::{SandboxSpec, pid_file};
 
 /// Below the run directory: what the first process logs.
 const LOG: &str = "init.log";
 
 /// Starts it and returns when it serves; on failure nothing is left.
 pub(super) async fn make(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
-    if pid_file::find(&spec.run_dir).map_err(to_io)?.is_some() {
+    if pid_file::find(&spec.run_dir, PID_FILE)
+        .map_err(to_io)?
+        .is_some()
+    {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "it runs already",
@@ -31,7 +35,7 @@ pub(super) async fn make(spec: &SandboxSpec) -> io::Result<(Identity, Process)> 
         .create(spec.run_dir.join("agents"))?;
     let result = start(spec).await;
     if result.is_err() {
-        if let Ok(Some((_, process))) = pid_file::find(&spec.run_dir) {
+        if let Ok(Some((_, process))) = pid_file::find(&spec.run_dir, PID_FILE) {
             end(process).await?;
         }
         // The first error is the one to tell.
@@ -74,7 +78,7 @@ async fn start(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
             }
             Report::Ready => {
                 stage_1.wait().await?;
-                let found = pid_file::find(&spec.run_dir).map_err(to_io)?;
+                let found = pid_file::find(&spec.run_dir, PID_FILE).map_err(to_io)?;
                 return found.ok_or_else(|| io::Error::other("the first process ended at once"));
             }
         }
@@ -98,8 +102,4 @@ async fn clean(spec: &SandboxSpec) -> io::Result<()> {
     sweep::sweep(spec.name.clone(), spec.run_dir.clone())
         .await
         .map_err(|error| error.source)
-}
-
-fn to_io(error: vial_sys::SysError) -> io::Error {
-    io::Error::new(error.source.kind(), error.line())
 }

@@ -11,23 +11,20 @@
 //! [`make`](crate::Maker::make) ends what it started and sweeps. When its caller is killed in the middle, the sandbox
 //! either can be found by its pid file or ends by itself at the gate (see `vial_node::init`).
 
-mod ended;
 mod make;
 mod outside;
 mod pasta;
-mod pid_file;
 mod sandbox;
 mod sweep;
 
 use std::io;
-use std::path::Path;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use vial_node::init::InitSpec;
-use vial_sys::SysError;
+use vial_node::init::{InitSpec, PID_FILE};
 
-use crate::{Maker, Sandbox, SandboxError, SandboxSpec};
+use crate::errors::{error, failed};
+use crate::{Maker, Sandbox, SandboxError, SandboxSpec, pid_file};
 use sandbox::NamespaceSandbox;
 
 /// Makes sandboxes of namespaces.
@@ -64,7 +61,7 @@ impl Maker for NamespaceMaker {
         spec: &'a SandboxSpec,
     ) -> BoxFuture<'a, Result<Option<Box<dyn Sandbox>>, SandboxError>> {
         async move {
-            let found = pid_file::find(&spec.run_dir)
+            let found = pid_file::find(&spec.run_dir, PID_FILE)
                 .map_err(|cause| failed("cannot find the sandbox", &spec.name, cause))?;
             Ok(found.map(|(identity, process)| {
                 Box::new(NamespaceSandbox::new(spec.clone(), (identity, process)))
@@ -89,23 +86,4 @@ fn init_spec(spec: &SandboxSpec) -> InitSpec {
         program: spec.program.clone(),
         mounts: spec.mounts.clone(),
     }
-}
-
-/// Where the agent of a container serves, on the host.
-fn agent_socket(run_dir: &Path, container: &str) -> std::path::PathBuf {
-    run_dir.join("agents").join(container).join("agent.sock")
-}
-
-fn error(operation: &str, sandbox: &str, source: io::Error) -> SandboxError {
-    SandboxError {
-        operation: operation.to_owned(),
-        sandbox: sandbox.to_owned(),
-        source,
-    }
-}
-
-/// What the kernel refused becomes the cause, named.
-fn failed(operation: &str, sandbox: &str, cause: SysError) -> SandboxError {
-    let kind = cause.source.kind();
-    error(operation, sandbox, io::Error::new(kind, cause.line()))
 }

@@ -19,9 +19,9 @@ use tokio::sync::Mutex;
 use vial_sys::identity::Process;
 use vial_sys::{During, SysError};
 
-use super::ended::ended;
 use super::pasta::{self, Carrier};
 use crate::Outside;
+use crate::ended::ended;
 
 /// The way out of one sandbox.
 #[derive(Clone)]

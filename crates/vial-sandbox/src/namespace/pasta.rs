@@ -1,7 +1,5 @@
 //! pasta(1): how it is called, and how a running one is found.
 //!
-//! It is run from the node image with the image's own loader and libraries: the host needs neither.
-//!
 //! # Invariants
 //! Nothing is let in: no port is forwarded in either direction, and no address stands for the host's loopback ones.
 
@@ -14,6 +12,7 @@ use std::sync::Arc;
 use vial_sys::identity::{Identity, Process};
 use vial_sys::{During, SysError, namespace};
 
+use crate::outside::{V4, V6, program};
 use crate::{Families, Outside};
 
 /// Below the run directory: pasta's pid in the sandbox, and what it says.
@@ -22,10 +21,6 @@ const LOG: &str = "outside.log";
 
 /// The interface inside.
 const INTERFACE: &str = "outside";
-
-/// Addresses of the interface and of the gateway behind it. See `vial_spec::OUTBOUND_CIDRS`.
-const V4: [&str; 2] = ["10.89.129.2", "10.89.129.1"];
-const V6: [&str; 2] = ["fd89:0:0:129::2", "fd89:0:0:129::1"];
 
 /// Where a pasta is that carries, and what.
 pub(super) struct Carrier {
@@ -82,8 +77,9 @@ pub(super) fn start(
         return Err(SysError::other("start pasta", "the sandbox has ended"));
     }
     namespace::bear_children_beside(&**first)?;
-    let loader = outside.root.join("usr/lib64/ld-linux-x86-64.so.2");
+    let (loader, words) = program(&outside.root, "pasta");
     let ended = Command::new(loader)
+        .args(words)
         .args(arguments(run_dir, outside))
         .env_clear()
         .current_dir("/")
@@ -103,23 +99,10 @@ pub(super) fn start(
     Err(SysError::other("start pasta", format!("{status}: {last}")))
 }
 
-/// What the loader is given: its own options, the program, and pasta's.
+/// What pasta is given.
 fn arguments(run_dir: &Path, outside: &Outside) -> Vec<String> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
-    let program = if std::arch::is_x86_feature_detected!("avx2") {
-        "usr/bin/pasta.avx2"
-    } else {
-        "usr/bin/pasta"
-    };
-    let libraries = text(outside.root.join("usr/lib/x86_64-linux-gnu"));
-    let mut all: Vec<String> = vec![
-        "--argv0".into(),
-        "pasta".into(),
-        "--library-path".into(),
-        libraries,
-    ];
-    all.push(text(outside.root.join(program)));
-    all.extend(["--pid".into(), text(run_dir.join(PID_FILE))]);
+    let mut all = vec!["--pid".into(), text(run_dir.join(PID_FILE))];
     all.extend(["--log-file".into(), text(run_dir.join(LOG))]);
     let rest = [
         // As root it may enter the namespace; it gives up all other rights itself.

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vial_link::Target;
 use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
@@ -21,10 +20,13 @@ use vial_rpc::init_client::InitClient;
 use vial_rpc::{Channel, ListContainersRequest};
 use vial_sys::identity::{Identity, Process};
 
-use super::ended::ended;
 use super::outside::Way;
-use super::{agent_socket, error, failed, sweep};
-use crate::{Network, Outside, Sandbox, SandboxError, SandboxSpec};
+use super::sweep;
+use crate::ended::ended;
+use crate::errors::{error, failed};
+use crate::{
+    Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, door,
+};
 
 pub(super) struct NamespaceSandbox {
     spec: SandboxSpec,
@@ -91,22 +93,6 @@ fn guest_socket(run_dir: &Path, container: &str) -> Option<PathBuf> {
     Some(run_dir.join(format!("agents/{node}.machine/dial.sock")))
 }
 
-/// gRPC to what listens at a unix socket of a guest.
-async fn in_guest(link: PathBuf, path: &str) -> io::Result<Channel> {
-    let target = Target::Unix(path.into());
-    let socket = link.clone();
-    let dial = move || {
-        let (socket, target) = (socket.clone(), target.clone());
-        async move {
-            vial_link::dial(&socket, &target)
-                .await
-                .map_err(io::Error::other)
-        }
-    };
-    let connected = vial_rpc::connect_by(&link, dial).await;
-    connected.map_err(io::Error::other)
-}
-
 impl Sandbox for NamespaceSandbox {
     fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>> {
         self.connect(
@@ -119,7 +105,7 @@ impl Sandbox for NamespaceSandbox {
     fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>> {
         self.connect(
             format!("the agent of {container}"),
-            agent_socket(&self.spec.run_dir, container),
+            door::agent_below(&self.spec.run_dir, container),
         )
         .boxed()
     }
@@ -142,7 +128,9 @@ impl Sandbox for NamespaceSandbox {
             let Some(found) = found else {
                 let link = guest_socket(&self.spec.run_dir, container);
                 return match link.filter(|link| link.exists()) {
-                    Some(link) => in_guest(link, path).await.map_err(failed),
+                    Some(link) => door::through(link, Target::Unix(path.into()))
+                        .await
+                        .map_err(|cause| failed(io::Error::other(cause))),
                     None => Err(failed(io::Error::other("the container does not run"))),
                 };
             };
@@ -160,8 +148,8 @@ impl Sandbox for NamespaceSandbox {
         &'a self,
         from: Network<'a>,
         address: SocketAddr,
-    ) -> BoxFuture<'a, Result<TcpStream, SandboxError>> {
-        let dialled = async move { self.inside(from)?.dial(address).await };
+    ) -> BoxFuture<'a, Result<Connection, SandboxError>> {
+        let dialled = async move { self.inside(from)?.dial(address).await.map(Connection::Tcp) };
         dialled
             .map(move |result| self.net(|| format!("cannot dial {address}"), result))
             .boxed()
@@ -171,8 +159,8 @@ impl Sandbox for NamespaceSandbox {
         &'a self,
         at: Network<'a>,
         address: SocketAddr,
-    ) -> BoxFuture<'a, Result<TcpListener, SandboxError>> {
-        let listening = async move { self.inside(at)?.listen(address).await };
+    ) -> BoxFuture<'a, Result<Listener, SandboxError>> {
+        let listening = async move { self.inside(at)?.listen(address).await.map(Listener::Tcp) };
         listening
             .map(move |result| self.net(|| format!("cannot listen at {address}"), result))
             .boxed()
@@ -182,8 +170,8 @@ impl Sandbox for NamespaceSandbox {
         &'a self,
         at: Network<'a>,
         address: SocketAddr,
-    ) -> BoxFuture<'a, Result<UdpSocket, SandboxError>> {
-        let bound = async move { self.inside(at)?.bind_udp(address).await };
+    ) -> BoxFuture<'a, Result<Datagrams, SandboxError>> {
+        let bound = async move { self.inside(at)?.bind_udp(address).await.map(Datagrams::Udp) };
         bound
             .map(move |result| self.net(|| format!("cannot bind UDP {address}"), result))
             .boxed()

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use vial_node::init::{InitSpec, PID_FILE, SOCKET};
 use vial_sys::{During, SysError};
 
-use super::{error, failed, pid_file};
-use crate::SandboxError;
+use crate::errors::{error, failed};
+use crate::{SandboxError, pid_file};
 
 /// Removes it; fine when there is nothing, refused while the first process lives.
 pub(super) async fn sweep(name: String, run_dir: PathBuf) -> Result<(), SandboxError> {
@@ -27,7 +27,7 @@ pub(super) async fn sweep(name: String, run_dir: PathBuf) -> Result<(), SandboxE
 
 fn remove(name: &str, run_dir: &Path) -> Result<(), SysError> {
     // Its cgroups are not for the taking while it lives.
-    if pid_file::find(run_dir)?.is_some() {
+    if pid_file::find(run_dir, PID_FILE)?.is_some() {
         return Err(SysError::other("look for its first process", "it is alive"));
     }
     let group = InitSpec::group(name)?;

@@ -190,6 +190,7 @@ fn spec_in(dir: &Path) -> SandboxSpec {
         run_dir: run,
         program: program(),
         mounts: vec![("/usr".into(), true)],
+        machine: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod either;
 mod locate;
 mod machine;
 mod parse;
+mod sandbox;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub(crate) use locate::Places;
 pub use machine::{MachineEntry, NumaEntry};
 pub use parse::ParseError;
 pub(crate) use parse::Source;
+pub use sandbox::SandboxEntry;
 pub use schema::schema;
 
 /// A cluster of vial: what `vial up -f vial.yaml` creates, changes or starts.
@@ -60,6 +62,9 @@ pub struct File {
     /// network, `none` seals the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Outbound>,
+    /// What the cluster lives in: namespaces of the host, or one virtual machine.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sandbox: SandboxEntry,
     /// Kubernetes feature gates, given to every component that knows feature gates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_gates: BTreeMap<String, bool>,

@@ -12,6 +12,7 @@ mod nodes;
 mod path;
 mod ports;
 mod problems;
+mod sandbox;
 mod syntax;
 mod version;
 
@@ -20,7 +21,10 @@ use std::path::Path;
 
 use crate::file::{File, MachineEntry, Workers};
 use crate::port::PortForward;
-use crate::{ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, Outbound, defaults, names};
+use crate::size::Size;
+use crate::{
+    ClusterSpec, Cni, EtcdConfig, IpFamily, MAX_WORKERS, Maker, Outbound, defaults, names,
+};
 
 pub use path::{FieldPath, Segment};
 use problems::Problems;
@@ -55,6 +59,19 @@ pub struct Overrides {
     pub ports: Vec<PortForward>,
     /// `--outbound`
     pub outbound: Option<Outbound>,
+    /// `--sandbox`, `--cpus`, `--memory`
+    pub sandbox: SandboxOverrides,
+}
+
+/// What the command line says of the sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SandboxOverrides {
+    /// `--sandbox`
+    pub maker: Option<Maker>,
+    /// `--cpus`
+    pub cpus: Option<u32>,
+    /// `--memory`
+    pub memory: Option<Size>,
 }
 
 impl File {
@@ -97,6 +114,8 @@ impl File {
         let manifests = manifests::resolve(self.manifests, read, problem);
         let ports = ports::resolve(&self.ports, &overrides.ports, &nodes, problem);
 
+        let sandbox = sandbox::resolve(&self.sandbox, overrides, &nodes, problem);
+
         problems.into_result(ClusterSpec {
             name,
             node_image,
@@ -110,6 +129,7 @@ impl File {
                 fsync: self.etcd.fsync,
             },
             outbound: overrides.outbound.or(self.outbound).unwrap_or_default(),
+            sandbox,
         })
     }
 }

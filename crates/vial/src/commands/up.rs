@@ -12,7 +12,9 @@ use vial_keeper::client::Client;
 use vial_spec::file::MachineEntry;
 use vial_spec::port::PortForward;
 use vial_spec::size::Size;
-use vial_spec::{ClusterSpec, Cni, IpFamily, Outbound, Overrides, defaults};
+use vial_spec::{
+    ClusterSpec, Cni, IpFamily, Maker, Outbound, Overrides, SandboxOverrides, defaults,
+};
 
 use super::kubeconfig::{access, merge};
 use super::status::Status;
@@ -41,6 +43,7 @@ Examples:
   vial up --vm-workers 2                 two workers that are virtual machines
   vial up --vm --workers 1               all nodes are
   vial up --vm-workers 1 --vm-memory 1Gi --kernel bzImage --modules /lib/modules/6.18.2
+  vial up --sandbox vm --memory 6Gi      all of it in one virtual machine, for anybody
   vial up dev -f vial.yaml               as the file says; again after changing it
   vial up --kubernetes 1.35              another version
   vial up -p 8080:svc/default/web:80     127.0.0.1:8080 leads to a Service, also to one that comes later
@@ -94,6 +97,15 @@ pub(crate) struct UpArgs {
     /// Whether nodes and pods reach what the host reaches [default: auto]
     #[arg(long, value_name = "OUTBOUND", value_enum)]
     outbound: Option<Way>,
+    /// What holds the cluster: namespaces of the host (root only), or one virtual machine [default: auto]
+    #[arg(long, value_name = "SANDBOX", value_enum)]
+    sandbox: Option<Sandbox>,
+    /// Processors of the virtual machine that is the sandbox [default: 2]
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// Its memory, such as 6Gi [default: 4Gi]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
     /// Do not wait: return as soon as the keeper is at work
     #[arg(long)]
     no_wait: bool,
@@ -138,6 +150,17 @@ enum Way {
     None,
 }
 
+/// `--sandbox`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Sandbox {
+    /// For root namespaces, for everybody else a machine.
+    Auto,
+    /// On the host's kernel.
+    Namespace,
+    /// One virtual machine, which needs no right.
+    Vm,
+}
+
 pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
     context.require_owner("make a cluster")?;
     let spec = spec(context, &args)?;
@@ -148,7 +171,13 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
         .collect();
     let containers = containers.iter().map(String::as_str);
     context.paths.check_sockets(&name, containers)?;
-    context.require_root("make a cluster")?;
+    if spec.sandbox.machine().is_none() {
+        context
+            .require_root("make a sandbox of namespaces")
+            .map_err(|error| {
+                error.hint("--sandbox vm makes it of one virtual machine, which everybody can")
+            })?;
+    }
     // What would be refused at the end is refused before anything is made.
     let place = (!args.no_kubeconfig).then(|| Place::find(&Environment::of_process()));
     if let Some(place) = &place {
@@ -243,6 +272,15 @@ fn spec(context: &Context, args: &UpArgs) -> Result<ClusterSpec> {
             Way::Auto => Outbound::Auto,
             Way::None => Outbound::None,
         }),
+        sandbox: SandboxOverrides {
+            maker: args.sandbox.map(|sandbox| match sandbox {
+                Sandbox::Auto => Maker::Auto,
+                Sandbox::Namespace => Maker::Namespace,
+                Sandbox::Vm => Maker::Vm,
+            }),
+            cpus: args.cpus,
+            memory: args.memory,
+        },
     };
     if let Some(file) = &args.file {
         return wanted::from_file(file, overrides, &wanted::default_name());

@@ -31,8 +31,8 @@ pub(crate) struct Place {
 /// Who has a log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Origin {
-    /// The agent behind this socket.
-    Agent(PathBuf),
+    /// The agent of a container, by the cluster's run directory and the container's name.
+    Agent(PathBuf, String),
     /// A file of the host.
     File(PathBuf),
 }
@@ -49,7 +49,7 @@ pub(crate) struct Wanted {
 /// All logs of a running cluster.
 pub(crate) fn all(paths: &Paths, status: &ClusterStatus) -> Vec<Place> {
     let cluster = &status.name;
-    let agent = |container: &str| Origin::Agent(paths.agent_socket(cluster, container));
+    let agent = |container: &str| Origin::Agent(paths.run_dir(cluster), container.to_owned());
     let mut places = Vec::new();
     for node in &status.nodes {
         places.extend(node.components.iter().map(|component| Place {

@@ -129,9 +129,9 @@ async fn read(
 
 async fn open(place: &Place, request: &LogsRequest) -> Result<Chunks, String> {
     match &place.origin {
-        Origin::Agent(socket) => {
+        Origin::Agent(run, container) => {
             // One connection for each log: streams of one connection would wait for each other.
-            let channel = vial_rpc::connect(socket).await;
+            let channel = vial_sandbox::agent(run, container).await;
             let channel = channel.map_err(|_| "its agent does not answer".to_owned())?;
             let chunks = AgentClient::new(channel).logs(request.clone()).await;
             let chunks = chunks.map_err(|status| refused(&status))?;

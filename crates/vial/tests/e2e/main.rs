@@ -29,6 +29,7 @@ mod means;
 mod mirror;
 mod no_space;
 mod nodes;
+mod ordinary_user;
 mod outbound;
 mod pods;
 mod pods_ssh;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::task::AbortOnDropHandle;
-use vial_sandbox::Sandbox;
+use vial_sandbox::{Listener, Sandbox};
 
 use super::udp;
 use super::wanted::{Port, Protocol, Unserved, Wanted};
@@ -108,7 +108,7 @@ async fn open_port(
     let task = match protocol {
         Protocol::Udp => tokio::spawn(udp::serve(UdpSocket::bind(local).await?, sandbox, target)),
         _ => tokio::spawn(forward::serve(
-            TcpListener::bind(local).await?,
+            Listener::Tcp(TcpListener::bind(local).await?),
             Permits::of_a_port(),
             Arc::default(),
             forward::direct(sandbox, target),

@@ -1,7 +1,7 @@
 //! A UDP port of the host, whose datagrams go to an address inside and whose answers come back.
 //!
 //! ```text
-//! first datagram of a client ─► flow: a socket inside, connected to the target ─► silent for a minute ─► gone
+//! first datagram of a client ─► flow: a socket inside, for the target ─► silent for a minute ─► gone
 //! ```
 //! UDP knows no end, so silence is one, and the number of flows is bounded: a flood of clients loses datagrams, which
 //! UDP allows, and not descriptors.
@@ -81,18 +81,21 @@ async fn flow(
     let inside = sandbox
         .bind_udp(Network::Management, (any, 0).into())
         .await?;
-    inside.connect(target).await?;
     let mut buffer = vec![0; LARGEST];
     loop {
         tokio::select! {
             datagram = datagrams.recv() => match datagram {
                 // Refused or lost: the next one may arrive.
-                Some(datagram) => drop(inside.send(&datagram).await),
+                Some(datagram) => drop(inside.send_to(&datagram, target).await),
                 None => return Ok(()),
             },
-            answer = inside.recv(&mut buffer) => if let Ok(length) = answer {
+            answer = inside.recv_from(&mut buffer) => match answer {
                 // A client that went away does not get its answer.
-                let _ = host.send_to(&buffer[..length], client).await;
+                Ok((length, from)) if from == target => {
+                    let _ = host.send_to(&buffer[..length], client).await;
+                }
+                // Of somebody else, or what became of an earlier one.
+                _ => {}
             },
             () = tokio::time::sleep(SILENCE) => return Ok(()),
         }

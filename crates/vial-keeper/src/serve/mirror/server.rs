@@ -12,9 +12,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use vial_sandbox::Listener;
 use vial_spec::Outbound;
 
 use super::request::Wanted;
@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 256;
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Serves until the task is dropped. More connections than there may be wait.
-pub(super) async fn serve(listener: TcpListener, mirror: Arc<Mirror>) {
+pub(super) async fn serve(listener: Listener, mirror: Arc<Mirror>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut clients = JoinSet::new();
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {

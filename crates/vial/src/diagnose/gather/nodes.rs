@@ -63,10 +63,8 @@ async fn ask(context: &Context, cluster: &str, node: &str, container: Container,
     };
     let nothing =
         |why: String| tray.nothing(format!("{place}/"), "what is to be seen on the node", why);
-    let socket = context
-        .paths
-        .agent_socket(cluster, &container.name_on(node));
-    let channel = match tokio::time::timeout(PATIENCE, vial_rpc::connect(&socket)).await {
+    let (run, name) = (context.paths.run_dir(cluster), container.name_on(node));
+    let channel = match tokio::time::timeout(PATIENCE, vial_sandbox::agent(&run, &name)).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => return nothing(format!("its agent does not answer: {}", chain(&error))),
         Err(_) => return nothing("its agent does not answer".to_owned()),

@@ -8,7 +8,7 @@ use tokio::io::unix::AsyncFd;
 use vial_sys::identity::Process;
 
 /// Resolves when the pidfd gets readable, which is when the process has ended (pidfd_open(2)).
-pub(super) async fn ended(process: &Process) -> io::Result<()> {
+pub(crate) async fn ended(process: &Process) -> io::Result<()> {
     let fd = process.duplicate().map_err(|error| error.source)?;
     #[expect(
         deprecated,

@@ -1,0 +1,117 @@
+//! QEMU's arguments: which hardware the machine has.
+//!
+//! ```text
+//!  kernel, initrd ──► PVH entry, no firmware's search for a disk
+//!  root, vial (read-only, all machines' own) ─┐
+//!  data (the sandbox's own)                   ├─ virtio-blk, found by their serials
+//!  outside.sock ── virtio-net: eth0
+//!  link.sock ── virtio-serial: vial.link
+//!  console.sock, console.log ── virtio-console: hvc0
+//!  qmp.sock ── the monitor
+//! ```
+//! The memory is a shared mapping of an anonymous file; what the guest frees goes back to the host (free page reporting).
+
+use std::path::Path;
+
+use rustix::process::geteuid;
+
+use crate::{MachineSpec, SandboxSpec};
+
+/// Whom QEMU runs as when root starts it: nobody.
+const NOBODY: u32 = 65_534;
+
+/// All that comes after the program's own words.
+pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> Vec<String> {
+    let mut all = Arguments::default();
+    for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+        all.0.push(flag.into());
+    }
+    all.set("-display", "none");
+    all.set("-name", format!("guest={}", spec.name));
+    if geteuid().is_root() {
+        // Opened as root, used as nobody.
+        all.set("-run-with", format!("user={NOBODY}:{NOBODY}"));
+    }
+    all.set(
+        "-machine",
+        "q35,memory-backend=ram,usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off",
+    );
+    all.set("-bios", "qboot.rom");
+    all.set("-accel", &machine.accelerator);
+    all.set("-cpu", "max");
+    all.set("-smp", machine.cpus);
+    all.set("-m", format!("size={}k", machine.memory >> 10));
+    let memory = machine.memory;
+    all.set(
+        "-object",
+        format!("memory-backend-memfd,id=ram,size={memory},share=on"),
+    );
+    all.set("-device", "virtio-balloon-pci,free-page-reporting=on");
+    all.set("-device", "virtio-rng-pci");
+    let file = |name: &str| machine.files.join(name);
+    all.set("-kernel", file("kernel").display());
+    all.set("-initrd", file("initrd").display());
+    all.set("-append", format!("{} console=hvc0", machine.command_line));
+    for (name, path) in [("root", "root"), ("vial", "program")] {
+        all.disk(name, &file(path), "read-only=on");
+    }
+    // The cluster is disposable, as one of namespaces is: it does not outlive the host's power.
+    all.disk("data", &file("data"), "discard=unmap,cache.no-flush=on");
+    let run = &spec.run_dir;
+    let outside = escaped(&run.join(super::outside::SOCKET));
+    all.set(
+        "-netdev",
+        format!(
+            "stream,id=outside,server=off,reconnect-ms=1000,addr.type=unix,addr.path={outside}"
+        ),
+    );
+    let mac = crate::outside::MAC
+        .map(|byte| format!("{byte:02x}"))
+        .join(":");
+    all.set(
+        "-device",
+        format!("virtio-net-pci,netdev=outside,mac={mac}"),
+    );
+    all.set("-device", "virtio-serial-pci");
+    all.socket(run, "link", "");
+    all.set("-device", "virtserialport,chardev=link,name=vial.link");
+    let log = escaped(&run.join(super::CONSOLE));
+    all.socket(run, "console", &format!(",logfile={log},logappend=on"));
+    all.set("-device", "virtconsole,chardev=console");
+    all.socket(run, "qmp", "");
+    all.set("-mon", "chardev=qmp,mode=control");
+    all.0
+}
+
+/// Arguments under construction.
+#[derive(Default)]
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn set(&mut self, name: &str, value: impl ToString) {
+        self.0.extend([name.into(), value.to_string()]);
+    }
+
+    /// A raw disk of the guest, which finds it by its serial.
+    fn disk(&mut self, name: &str, file: &Path, options: &str) {
+        let file = escaped(file);
+        self.set(
+            "-blockdev",
+            format!("driver=raw,node-name={name},{options},file.driver=file,file.filename={file}"),
+        );
+        let device = format!("virtio-blk-pci,drive={name},serial={name}");
+        self.set("-device", device);
+    }
+
+    /// A unix socket that waits for nobody.
+    fn socket(&mut self, run: &Path, name: &str, options: &str) {
+        let path = escaped(&run.join(format!("{name}.sock")));
+        let socket = format!("socket,id={name},path={path},server=on,wait=off{options}");
+        self.set("-chardev", socket);
+    }
+}
+
+/// A path within a list of options: commas are doubled (qemu(1)).
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}

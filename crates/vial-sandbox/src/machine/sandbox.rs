@@ -1,0 +1,231 @@
+//! A living sandbox that is a machine: everything goes over its link.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use vial_link::{OpenError, Place, Target};
+use vial_node::init::SOCKET;
+use vial_rpc::container_status::State;
+use vial_rpc::init_client::InitClient;
+use vial_rpc::{Channel, ListContainersRequest};
+use vial_sys::error_chain;
+use vial_sys::identity::{Identity, Process};
+
+use super::outside::Way;
+use super::{link, make, sweep};
+use crate::door::{self, LINK};
+use crate::ended::ended;
+use crate::errors::error;
+use crate::{
+    Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, inside,
+};
+
+/// How long a link that was started again may take until it serves.
+const REVIVED: Duration = Duration::from_secs(10);
+/// How often is looked whether it does.
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(super) struct MachineSandbox {
+    spec: SandboxSpec,
+    identity: Identity,
+    process: Arc<Process>,
+    way: Way,
+}
+
+impl MachineSandbox {
+    pub(super) fn new(spec: SandboxSpec, (identity, process): (Identity, Process)) -> Self {
+        let process = Arc::new(process);
+        let way = Way::new(spec.run_dir.clone());
+        Self {
+            spec,
+            identity,
+            process,
+            way,
+        }
+    }
+
+    /// The link, which is brought back when it was killed.
+    async fn link(&self) -> io::Result<PathBuf> {
+        let socket = self.spec.run_dir.join(LINK);
+        // A killed one leaves its sockets; whoever lives holds the lock.
+        link::ensure(&self.spec.run_dir)?;
+        let there = async {
+            while !socket.exists() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the link does not serve");
+        tokio::time::timeout(REVIVED, there).await.map_err(late)?;
+        Ok(socket)
+    }
+
+    async fn channel(&self, what: &str, target: Target) -> Result<Channel, SandboxError> {
+        let opened = async {
+            let link = self.link().await?;
+            door::through(link, target).await.map_err(io::Error::other)
+        };
+        opened
+            .await
+            .map_err(|cause| self.error(&format!("cannot reach {what}"), cause))
+    }
+
+    fn error(&self, operation: &str, cause: io::Error) -> SandboxError {
+        error(operation, &self.spec.name, cause)
+    }
+
+    fn refused(&self, operation: &str, cause: &OpenError) -> SandboxError {
+        self.error(operation, io::Error::other(error_chain(cause)))
+    }
+}
+
+fn place(network: Network<'_>) -> Place {
+    match network {
+        Network::Management => Place::Own,
+        Network::Node(name) => Place::Named(name.to_owned()),
+    }
+}
+
+impl Sandbox for MachineSandbox {
+    fn init(&self) -> BoxFuture<'_, Result<Channel, SandboxError>> {
+        let socket = PathBuf::from(inside::RUN).join(SOCKET);
+        async move {
+            self.channel("the first process", Target::Unix(socket))
+                .await
+        }
+        .boxed()
+    }
+
+    fn agent<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Channel, SandboxError>> {
+        let socket = door::agent_below(inside::RUN.as_ref(), container);
+        async move {
+            let what = format!("the agent of {container}");
+            self.channel(&what, Target::Unix(socket)).await
+        }
+        .boxed()
+    }
+
+    fn socket<'a>(
+        &'a self,
+        container: &'a str,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<Channel, SandboxError>> {
+        async move {
+            let what = format!("{path} of {container}");
+            let failed = |cause| self.error(&format!("cannot reach {what}"), cause);
+            let mut init = InitClient::new(self.init().await?);
+            let listed = init.list_containers(ListContainersRequest {}).await;
+            let listed = listed.map_err(|status| failed(io::Error::other(status)))?;
+            let containers = listed.into_inner().containers;
+            let found = containers
+                .iter()
+                .find(|one| one.name == container && one.state() == State::Running)
+                .ok_or_else(|| failed(io::Error::other("the container does not run")))?;
+            // Through the root of the container's first process, by its pid in the machine.
+            let socket = format!("/proc/{}/root{path}", found.pid);
+            self.channel(&what, Target::Unix(socket.into())).await
+        }
+        .boxed()
+    }
+
+    fn dial<'a>(
+        &'a self,
+        from: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<Connection, SandboxError>> {
+        async move {
+            let operation = format!("cannot dial {address}");
+            let link = self.link().await;
+            let link = link.map_err(|cause| self.error(&operation, cause))?;
+            let target = Target::Dial(place(from), address);
+            let dialled = vial_link::dial(&link, &target).await;
+            dialled
+                .map(Connection::Link)
+                .map_err(|cause| self.refused(&operation, &cause))
+        }
+        .boxed()
+    }
+
+    fn listen<'a>(
+        &'a self,
+        at: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<Listener, SandboxError>> {
+        async move {
+            let operation = format!("cannot listen at {address}");
+            let link = self.link().await;
+            let link = link.map_err(|cause| self.error(&operation, cause))?;
+            let listening = vial_link::listen(&link, place(at), address).await;
+            listening
+                .map(Listener::Link)
+                .map_err(|cause| self.refused(&operation, &cause))
+        }
+        .boxed()
+    }
+
+    fn bind_udp<'a>(
+        &'a self,
+        at: Network<'a>,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, Result<Datagrams, SandboxError>> {
+        async move {
+            let operation = format!("cannot bind UDP {address}");
+            let link = self.link().await;
+            let link = link.map_err(|cause| self.error(&operation, cause))?;
+            let bound = vial_link::bind_udp(&link, place(at), address).await;
+            bound
+                .map(Datagrams::Link)
+                .map_err(|cause| self.refused(&operation, &cause))
+        }
+        .boxed()
+    }
+
+    fn open_outside<'a>(&'a self, wanted: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>> {
+        async move {
+            let opened = self.way.open(wanted).await;
+            let carrier = opened.map_err(|cause| self.error("cannot open a way out", cause))?;
+            let watched = ended(&carrier).await;
+            watched.map_err(|cause| self.error("cannot watch the way out", cause))?;
+            // It goes on as long as the machine does, unless it cannot or was ended.
+            let cause = io::Error::other(format!("passt: {}", self.way.last_words()));
+            Err(self.error("the way out has ended", cause))
+        }
+        .boxed()
+    }
+
+    fn close_outside(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        async move {
+            let closed = self.way.close().await;
+            closed.map_err(|cause| self.error("cannot close the way out", cause))
+        }
+        .boxed()
+    }
+
+    fn pid(&self) -> u32 {
+        self.identity.pid
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        async move {
+            let ended = make::end(&self.process).await;
+            ended.map_err(|cause| self.error("cannot end the sandbox", cause))?;
+            sweep::sweep(self.spec.name.clone(), self.spec.run_dir.clone()).await
+        }
+        .boxed()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(error) = ended(&self.process).await {
+                // Out of descriptors; telling an end that was not seen would be worse than waiting.
+                tracing::error!(sandbox = self.spec.name, %error, "cannot watch the machine");
+                std::future::pending::<()>().await;
+            }
+        }
+        .boxed()
+    }
+}
