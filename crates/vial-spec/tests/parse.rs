@@ -24,7 +24,7 @@ fn an_unknown_field_is_named_with_its_place_and_what_was_meant() {
           lables:
             a: b
     "}), @r#"vial.yaml:7:3: unknown field "lables"; did you mean "labels"? (possible are count, labels, taints, driver, vm, mounts, files, components)"#);
-    insta::assert_snapshot!(fields("worker: 2\n"), @r#"vial.yaml:3:1: unknown field "worker"; did you mean "workers"? (possible are apiVersion, kind, name, kubernetes, nodeImage, ipFamily, network, outbound, featureGates, components, controlPlane, workers, vmWorkers, nodes, manifests, ports, etcd)"#);
+    insta::assert_snapshot!(fields("worker: 2\n"), @r#"vial.yaml:3:1: unknown field "worker"; did you mean "workers"? (possible are apiVersion, kind, name, kubernetes, nodeImage, ipFamily, network, outbound, sandbox, featureGates, components, controlPlane, workers, vmWorkers, nodes, manifests, ports, etcd)"#);
     insta::assert_snapshot!(fields("network: {podCidr: 10.0.0.0/8}\n"), @r#"vial.yaml:3:11: unknown field "podCidr"; did you mean "podCIDR"? (possible are podCIDR, serviceCIDR, cni, dns)"#);
     insta::assert_snapshot!(fields("network: {mtu: 1500}\n"), @r#"vial.yaml:3:11: unknown field "mtu"; possible are podCIDR, serviceCIDR, cni, dns"#);
     insta::assert_snapshot!(fields("network: {podCIDR: 10.0.0.0/8,fd00::/16}\n"), @r#"vial.yaml:3:31: "fd00::/16" is no field; within braces, put CIDRs with commas between them in quotes"#);

@@ -662,3 +662,54 @@ fn machines_that_cannot_be() {
     "#);
     insta::assert_snapshot!(errors("vmWorkers: 1\nnodes: {w-1: {mounts: [{hostPath: /a, nodePath: /b}]}}"), @"vial.yaml:4:15: nodes.w-1.mounts: w-1 is a virtual machine: nothing of the host can be bound into it; `files`, or `vial cp` later, bring files into any node");
 }
+
+#[test]
+fn a_sandbox_is_namespaces_unless_a_machine_is_asked_for() {
+    assert_eq!(spec("").sandbox.machine(), None);
+    assert_eq!(
+        spec("sandbox: {maker: namespace, cpus: 4}\n")
+            .sandbox
+            .machine(),
+        None
+    );
+    let machine = spec("sandbox: {maker: vm, memory: 6Gi}\n").sandbox;
+    let machine = machine.machine().expect("a machine");
+    assert_eq!(
+        (machine.cpus, machine.memory.to_string()),
+        (2, "6Gi".into())
+    );
+    let flags = Overrides {
+        sandbox: vial_spec::SandboxOverrides {
+            cpus: Some(4),
+            ..Default::default()
+        },
+        ..Overrides::default()
+    };
+    let spec = validate("sandbox: {maker: vm, cpus: 1}\n", &flags)
+        .unwrap()
+        .sandbox;
+    assert_eq!(spec.machine().map(|machine| machine.cpus), Some(4));
+    // A size is of nothing where there is no machine.
+    let error = validate("", &flags).unwrap_err().to_string();
+    assert!(error.contains("--cpus"), "{error}");
+}
+
+#[test]
+fn what_a_machine_cannot_hold_is_refused() {
+    for (fields, what) in [
+        ("sandbox: {maker: vm, memory: 1Gi}\n", "at least"),
+        ("sandbox: {maker: vm, disk: 1Gi}\n", "at least"),
+        ("sandbox: {maker: vm, cpus: 0}\n", "1 to 64"),
+        (
+            "sandbox: {maker: vm}\nvmWorkers: 1\n",
+            "machines in a machine",
+        ),
+        (
+            "sandbox: {maker: vm}\ncontrolPlane: {mounts: [{hostPath: /a, nodePath: /b}]}\n",
+            "mounts of the host",
+        ),
+    ] {
+        let error = errors(fields);
+        assert!(error.contains(what), "{fields}: {error}");
+    }
+}
