@@ -104,7 +104,7 @@ pub(crate) fn being_removed(cluster: &str) -> Event {
 pub(crate) fn busy(cluster: &str) -> Event {
     conflict(
         format!(
-            "something else is being done to cluster {cluster}: an up, with another file or other flags, or a change of its nodes"
+            "something else is at work on cluster {cluster}: an up, with another file or other flags, or a change of its nodes"
         ),
         Some(format!(
             "vial up {cluster} without any shows it to its end, then try again; vial down {cluster} ends it"

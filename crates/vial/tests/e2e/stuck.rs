@@ -64,7 +64,8 @@ fn a_cluster_with_a_damaged_record_is_listed_and_can_be_removed() {
     let lock = fs::read(lab.cluster_dir("torn").with_extension("lock")).expect("a lock");
     let lock: serde_json::Value = serde_json::from_slice(&lock).expect("a signature");
     signal(lock["pid"].as_i64().expect("a pid"), Signal::KILL);
-    assert_eq!(listed()["phase"], "damaged");
+    let after = listed();
+    assert_eq!(after["phase"], "damaged", "{after}");
     lab.vial(["down", "torn"]).ok();
     lab.assert_nothing_left();
 }
