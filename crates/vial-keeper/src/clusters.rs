@@ -54,7 +54,11 @@ async fn one(paths: &Paths, name: &str) -> Option<ClusterStatus> {
 /// `None` when there is no record, or none that can be read.
 async fn look(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, ClientError> {
     if let Some(client) = Client::connect(paths, name).await {
-        return client.status().await;
+        match client.status().await {
+            // It was ending when it was found.
+            Err(ClientError::Talk { .. }) => {}
+            answered => return answered,
+        }
     }
     client::elsewhere(paths, name)?;
     if lives(paths, name).await? {

@@ -2,6 +2,7 @@
 //!
 //! Nothing of the person's own configuration is read, and nothing is left: the server ends with its [`Server`].
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) directory: TempDir,
     lines: Receiver<String>,
+    /// Lines that came before it was known where it listens: a server in the background says so beside its caller.
+    early: RefCell<Vec<String>>,
 }
 
 /// Keys and configuration, before the server is there.
@@ -141,8 +144,11 @@ impl Server {
             port: 0,
             directory,
             lines,
+            early: RefCell::default(),
         };
-        let line = server.line("listening on ");
+        let mut early = Vec::new();
+        let line = server.next("listening on ", |line| early.push(line));
+        server.early = early.into();
         server.port = line.rsplit(':').next().unwrap().parse().unwrap();
         server.configure();
         server
@@ -178,12 +184,21 @@ impl Server {
 
     /// Waits for a line of its log with `part`.
     pub(crate) fn line(&self, part: &str) -> String {
+        let mut early = self.early.borrow_mut();
+        if let Some(at) = early.iter().position(|line| line.contains(part)) {
+            return early.remove(at);
+        }
+        self.next(part, |_| {})
+    }
+
+    fn next(&self, part: &str, mut passed_over: impl FnMut(String)) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("the server did not say {part:?}"));
             if line.contains(part) {
                 return line;
             }
+            passed_over(line);
         }
     }
 
