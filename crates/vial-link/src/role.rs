@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use vial_sys::error_chain;
 
 use crate::host::{Host, OpenError, Opener};
@@ -37,6 +38,9 @@ use sockets::Sockets;
 /// Between two sessions when the first did not live that long itself, so that a guest that cannot speak does not keep
 /// the host busy.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long with `--once` a machine is waited for: who asks for one has started it.
+const LATE: Duration = Duration::from_secs(10);
 
 /// Why it cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,8 @@ enum RoleError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Wait(#[from] wait::WaitError),
+    #[error("no machine serves {}, for {} seconds now", line.display(), LATE.as_secs())]
+    Late { line: std::path::PathBuf },
     #[error(transparent)]
     Sockets(#[from] sockets::SocketsError),
 }
@@ -102,7 +108,13 @@ fn run(arguments: Arguments) -> Result<(), RoleError> {
 async fn serve(arguments: &Arguments) -> Result<(), RoleError> {
     sockets::remove(&arguments.served())?;
     loop {
-        let line = wait::connect(&arguments.line).await?;
+        let line = wait::connect(&arguments.line);
+        let line = match arguments.once {
+            true => timeout(LATE, line).await.map_err(|_| RoleError::Late {
+                line: arguments.line.clone(),
+            })??,
+            false => line.await?,
+        };
         tracing::info!(line = %arguments.line.display(), "waiting for the guest");
         let mut host = Host::new(line);
         while let Some(error) = converse(&mut host, arguments).await {

@@ -23,6 +23,22 @@ use tokio::sync::mpsc;
 
 use log::Log;
 
+/// How many lines of a log are told.
+const LINES: usize = 10;
+
+/// What a log says last: ten lines that are not empty, or what is there; nothing when it cannot be read.
+#[must_use]
+pub fn last_words(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
 /// Ctrl-]: as in virsh(1) and telnet(1).
 pub const DETACH: u8 = 0x1d;
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  qmp      commands and events of a running machine     qmp.sock
+//!  arguments  what it is started with
 //!  console  its serial console, with what it said before console.sock, console.log
 //!  probe    whether the host's KVM really runs a guest, once a boot of the host
 //!  program  the QEMU of a node image, for the host itself: nothing is installed for it
@@ -9,6 +10,7 @@
 //!
 //! Deliberately absent: the life of machines. An agent starts QEMU and ends it, as any other component.
 
+pub mod arguments;
 pub mod console;
 pub mod probe;
 pub mod program;
@@ -16,6 +18,7 @@ pub mod qmp;
 #[cfg(test)]
 mod testing;
 
+pub use arguments::Arguments;
 pub use probe::{Accelerator, Verdict};
 pub use program::Program;
 pub use qmp::{Qmp, QmpError};

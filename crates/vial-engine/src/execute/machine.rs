@@ -1,8 +1,8 @@
 //! A virtual machine is started; why it did not come up is what QEMU and the guest's console said last.
 
-use std::path::Path;
 use std::time::Duration;
 
+use vial_qemu::console::last_words;
 use vial_rpc::Code;
 use vial_sandbox::Sandbox;
 
@@ -18,8 +18,6 @@ use crate::{Error, Result};
 const SILENT: Duration = Duration::from_secs(60);
 /// How often; the last time it has as long as everything else.
 const TRIES: usize = 3;
-/// How many lines of each log are told.
-const LINES: usize = 10;
 
 /// Starts the container around a machine, and waits until its guest's agent answers.
 pub(super) async fn start(
@@ -70,11 +68,11 @@ pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> 
     };
     let disk = paths.cluster_dir(cluster).join("nodes").join(node);
     let run = paths.run_dir(cluster).join("agents");
-    let qemu = tail(&disk.join("machine-log/vial/qemu.log"));
+    let qemu = vial_qemu::console::last_words(&disk.join("machine-log/vial/qemu.log"));
     // Only a kernel of the person's own has a serial port too.
     let consoles = ["serial", "console"].map(|name| {
         let log = run.join(format!("{node}.machine/{name}.log"));
-        tail(&log)
+        last_words(&log)
     });
     let consoles = consoles.into_iter().filter(|text| !text.is_empty());
     let consoles: Vec<_> = consoles.collect();
@@ -88,15 +86,4 @@ pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> 
         what,
         said,
     }
-}
-
-fn tail(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     pub(super) agent: PathBuf,
     /// Where everything else is.
     pub(super) dial: Option<PathBuf>,
-    /// End when the machine has closed the line, instead of waiting for another one.
+    /// End when the machine has closed the line, or none comes for ten seconds, instead of waiting for another one.
     pub(super) once: bool,
 }
 

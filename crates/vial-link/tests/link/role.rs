@@ -264,3 +264,16 @@ fn wrong_arguments_are_told_with_the_code_for_them() {
         "{told}"
     );
 }
+
+#[test]
+fn who_waits_for_one_machine_does_not_wait_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_vial-link"))
+        .current_dir(&directory)
+        .args(["--line", "line", "--agent", "agent", "--once"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("no machine serves line"), "{told}");
+}

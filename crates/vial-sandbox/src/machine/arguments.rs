@@ -11,9 +11,9 @@
 //! ```
 //! The memory is a shared mapping of an anonymous file; what the guest frees goes back to the host (free page reporting).
 
-use std::path::Path;
-
 use rustix::process::geteuid;
+use vial_qemu::Arguments;
+use vial_qemu::arguments::escaped;
 
 use crate::{MachineSpec, SandboxSpec};
 
@@ -24,7 +24,7 @@ const NOBODY: u32 = 65_534;
 pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> Vec<String> {
     let mut all = Arguments::default();
     for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
-        all.0.push(flag.into());
+        all.flag(flag);
     }
     all.set("-display", "none");
     all.set("-name", format!("guest={}", spec.name));
@@ -53,12 +53,16 @@ pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> Vec<String
     all.set("-initrd", file("initrd").display());
     all.set("-append", format!("{} console=hvc0", machine.command_line));
     for (name, path) in [("root", "root"), ("vial", "program")] {
-        all.disk(name, &file(path), "read-only=on");
+        all.disk(name, file(path).display(), "read-only=on");
     }
     // The cluster is disposable, as one of namespaces is: it does not outlive the host's power.
-    all.disk("data", &file("data"), "discard=unmap,cache.no-flush=on");
-    let run = &spec.run_dir;
-    let outside = escaped(&run.join(super::outside::SOCKET));
+    all.disk(
+        "data",
+        file("data").display(),
+        "discard=unmap,cache.no-flush=on",
+    );
+    let run = spec.run_dir.display();
+    let outside = escaped(format_args!("{run}/{}", super::outside::SOCKET));
     all.set(
         "-netdev",
         format!(
@@ -73,45 +77,12 @@ pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> Vec<String
         format!("virtio-net-pci,netdev=outside,mac={mac}"),
     );
     all.set("-device", "virtio-serial-pci");
-    all.socket(run, "link", "");
+    all.socket(&run, "link", "");
     all.set("-device", "virtserialport,chardev=link,name=vial.link");
-    let log = escaped(&run.join(super::CONSOLE));
-    all.socket(run, "console", &format!(",logfile={log},logappend=on"));
+    let log = escaped(format_args!("{run}/{}", super::CONSOLE));
+    all.socket(&run, "console", &format!(",logfile={log},logappend=on"));
     all.set("-device", "virtconsole,chardev=console");
-    all.socket(run, "qmp", "");
+    all.socket(&run, "qmp", "");
     all.set("-mon", "chardev=qmp,mode=control");
-    all.0
-}
-
-/// Arguments under construction.
-#[derive(Default)]
-struct Arguments(Vec<String>);
-
-impl Arguments {
-    fn set(&mut self, name: &str, value: impl ToString) {
-        self.0.extend([name.into(), value.to_string()]);
-    }
-
-    /// A raw disk of the guest, which finds it by its serial.
-    fn disk(&mut self, name: &str, file: &Path, options: &str) {
-        let file = escaped(file);
-        self.set(
-            "-blockdev",
-            format!("driver=raw,node-name={name},{options},file.driver=file,file.filename={file}"),
-        );
-        let device = format!("virtio-blk-pci,drive={name},serial={name}");
-        self.set("-device", device);
-    }
-
-    /// A unix socket that waits for nobody.
-    fn socket(&mut self, run: &Path, name: &str, options: &str) {
-        let path = escaped(&run.join(format!("{name}.sock")));
-        let socket = format!("socket,id={name},path={path},server=on,wait=off{options}");
-        self.set("-chardev", socket);
-    }
-}
-
-/// A path within a list of options: commas are doubled (qemu(1)).
-fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
+    all.words()
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use vial_node::init::SOCKET;
+use vial_qemu::console::last_words;
 use vial_sys::identity::{Identity, Process};
 
 use super::arguments::arguments;
@@ -28,8 +29,6 @@ const SILENT: Duration = Duration::from_secs(90);
 const TRIES: usize = 3;
 /// How often is looked whether the link serves: it does when the guest's first process has answered.
 const LOOK: Duration = Duration::from_millis(10);
-/// How many lines of a log are told.
-const LINES: usize = 10;
 
 /// Starts it and returns when its first process serves; on failure nothing is left.
 pub(super) async fn make(spec: &SandboxSpec) -> io::Result<(Identity, Process)> {
@@ -144,19 +143,8 @@ async fn clean(spec: &SandboxSpec) -> io::Result<()> {
 
 /// What QEMU itself said last, or when it said nothing the console.
 fn said(run_dir: &Path) -> String {
-    let logs = [LOG, CONSOLE].map(|log| tail(&run_dir.join(log)));
+    let logs = [LOG, CONSOLE].map(|log| last_words(&run_dir.join(log)));
     logs.into_iter()
         .find(|text| !text.is_empty())
         .unwrap_or_default()
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

@@ -22,7 +22,7 @@ use vial_sys::identity::{Identity, Process};
 
 use crate::ended::ended;
 use crate::errors::to_io;
-use crate::outside::{V4, V6, program};
+use crate::outside::{program, seal};
 use crate::{Families, Outside, pid_file};
 
 /// Below the run directory.
@@ -101,43 +101,11 @@ impl Way {
 fn arguments(run_dir: &Path, families: Families) -> Vec<String> {
     let socket = run_dir.join(SOCKET).to_string_lossy().into_owned();
     let mut all: Vec<String> = vec!["--socket".into(), socket];
-    let rest = [
-        "--foreground",
-        "--quiet",
-        "--one-off",
-        "--runas",
-        "0",
-        "--mtu",
-        "1500",
-        // No way in, and none to the host itself.
-        "--tcp-ports",
-        "none",
-        "--udp-ports",
-        "none",
-        "--no-map-gw",
-        "--map-guest-addr",
-        "none",
-        // The interface is configured directly; names are the keeper's.
-        "--no-dhcp",
-        "--no-dhcpv6",
-        "--no-ra",
-    ];
-    let rest = rest.iter().filter(|word| {
+    all.extend(["--foreground", "--quiet", "--one-off"].map(ToOwned::to_owned));
+    if rustix::process::geteuid().is_root() {
         // Only root has somebody to become.
-        rustix::process::geteuid().is_root() || !["--runas", "0"].contains(word)
-    });
-    all.extend(rest.map(|word| (*word).to_owned()));
-    let own = |words: [&str; 4]| words.map(ToOwned::to_owned);
-    match families.v4 {
-        true => {
-            all.extend(own(["--address", V4[0], "--gateway", V4[1]]));
-            all.extend(["--netmask".into(), "30".into()]);
-        }
-        false => all.push("--ipv6-only".into()),
+        all.extend(["--runas", "0"].map(ToOwned::to_owned));
     }
-    match families.v6 {
-        true => all.extend(own(["--address", V6[0], "--gateway", V6[1]])),
-        false => all.push("--ipv4-only".into()),
-    }
+    seal(&mut all, families);
     all
 }

@@ -20,7 +20,7 @@ use super::outside::Way;
 use super::{link, make, sweep};
 use crate::door::{self, LINK};
 use crate::ended::ended;
-use crate::errors::error;
+use crate::errors::{error, to_io};
 use crate::{
     Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, inside,
 };
@@ -52,6 +52,7 @@ impl MachineSandbox {
     /// The link, which is brought back when it was killed.
     async fn link(&self) -> io::Result<PathBuf> {
         let socket = self.spec.run_dir.join(LINK);
+        self.alive()?;
         // A killed one leaves its sockets; whoever lives holds the lock.
         link::ensure(&self.spec.run_dir)?;
         let there = async {
@@ -62,6 +63,17 @@ impl MachineSandbox {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the link does not serve");
         tokio::time::timeout(REVIVED, there).await.map_err(late)?;
         Ok(socket)
+    }
+
+    /// An error when the machine has ended: nothing may be started beside it any more.
+    fn alive(&self) -> io::Result<()> {
+        match self.process.has_ended().map_err(to_io)? {
+            true => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the machine has ended",
+            )),
+            false => Ok(()),
+        }
     }
 
     async fn channel(&self, what: &str, target: Target) -> Result<Channel, SandboxError> {
@@ -186,7 +198,17 @@ impl Sandbox for MachineSandbox {
 
     fn open_outside<'a>(&'a self, wanted: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>> {
         async move {
-            let opened = self.way.open(wanted).await;
+            let opened = async {
+                self.alive()?;
+                let carrier = self.way.open(wanted).await?;
+                // It would wait for ever for a machine that ended meanwhile.
+                if let Err(ended) = self.alive() {
+                    self.way.close().await?;
+                    return Err(ended);
+                }
+                Ok(carrier)
+            };
+            let opened = opened.await;
             let carrier = opened.map_err(|cause| self.error("cannot open a way out", cause))?;
             let watched = ended(&carrier).await;
             watched.map_err(|cause| self.error("cannot watch the way out", cause))?;

@@ -29,6 +29,11 @@ fn remove(name: &str, run_dir: &Path) -> Result<(), SysError> {
     if pid_file::find(run_dir, PID_FILE)?.is_some() {
         return Err(SysError::other("look for its machine", "it is alive"));
     }
+    // It ends with its connection to QEMU, which it never had when QEMU ended before.
+    if let Some((_, passt)) = pid_file::find(run_dir, outside::PID_FILE)? {
+        passt.kill()?;
+        passt.wait()?;
+    }
     link::wait(run_dir).during(|| "wait for the link".to_owned())?;
     if rustix::process::geteuid().is_root() {
         let group = InitSpec::group(name)?;

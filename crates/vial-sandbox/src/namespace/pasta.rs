@@ -12,7 +12,7 @@ use std::sync::Arc;
 use vial_sys::identity::{Identity, Process};
 use vial_sys::{During, SysError, namespace};
 
-use crate::outside::{V4, V6, program};
+use crate::outside::{program, seal};
 use crate::{Families, Outside};
 
 /// Below the run directory: pasta's pid in the sandbox, and what it says.
@@ -117,39 +117,14 @@ fn arguments(run_dir: &Path, outside: &Outside) -> Vec<String> {
         // Where it takes a link-local address from; which routes connections take is the host's business.
         "--interface",
         &outside.interface,
-        "--mtu",
-        "1500",
-        // No way in, and none to the host itself.
-        "--tcp-ports",
-        "none",
-        "--udp-ports",
-        "none",
+        // Nothing leads in here either.
         "--tcp-ns",
         "none",
         "--udp-ns",
         "none",
-        "--no-map-gw",
-        "--map-guest-addr",
-        "none",
-        // The interface is configured directly; names are the keeper's.
-        "--no-dhcp",
-        "--no-dhcpv6",
-        "--no-ra",
     ];
     all.extend(rest.map(ToOwned::to_owned));
-    let Families { v4, v6 } = outside.families;
-    if v4 {
-        all.extend(
-            ["--address", V4[0], "--netmask", "30", "--gateway", V4[1]].map(ToOwned::to_owned),
-        );
-    } else {
-        all.push("--ipv6-only".into());
-    }
-    if v6 {
-        all.extend(["--address", V6[0], "--gateway", V6[1]].map(ToOwned::to_owned));
-    } else {
-        all.push("--ipv4-only".into());
-    }
+    seal(&mut all, outside.families);
     all
 }
 
@@ -158,38 +133,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_families_that_are_wanted_are_carried_and_nothing_is_let_in() {
-        let words = |v4, v6| {
-            let outside = Outside {
-                root: "/image".into(),
-                families: Families { v4, v6 },
-                interface: "eth0".into(),
-            };
-            arguments(Path::new("/run/vial/a"), &outside).join(" ")
+    fn nothing_of_the_host_is_let_in_by_the_sandbox_either() {
+        let outside = Outside {
+            root: "/image".into(),
+            families: Families { v4: true, v6: true },
+            interface: "eth0".into(),
         };
-        let both = words(true, true);
-        assert!(
-            both.contains(V4[0]) && both.contains(V6[0]) && !both.contains("-only"),
-            "{both}"
-        );
-        let four = words(true, false);
-        assert!(
-            four.contains("--ipv4-only") && !four.contains("fd89"),
-            "{four}"
-        );
-        let six = words(false, true);
-        assert!(
-            six.contains("--ipv6-only") && !six.contains("10.89"),
-            "{six}"
-        );
-        for shut in [
-            "--tcp-ports none",
-            "--udp-ports none",
-            "--tcp-ns none",
-            "--udp-ns none",
-            "--no-map-gw",
-        ] {
-            assert!(both.contains(shut), "{shut} in {both}");
+        let words = arguments(Path::new("/run/vial/a"), &outside).join(" ");
+        for shut in ["--tcp-ns none", "--udp-ns none", "--no-map-gw"] {
+            assert!(words.contains(shut), "{shut} in {words}");
         }
     }
 }

@@ -17,6 +17,7 @@
 mod devices;
 mod shape;
 
+use vial_qemu::Arguments;
 use vial_rpc::ComponentSpec;
 use vial_spec::{DiskCache, Machine, NodeConfig, mac_text};
 
@@ -47,8 +48,9 @@ pub(in crate::plan) fn component(
 }
 
 fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String> {
-    let mut argv = Argv(vec!["qemu-system-x86_64".into()]);
-    argv.flag("-nodefaults")
+    let mut argv = Arguments::default();
+    argv.flag("qemu-system-x86_64")
+        .flag("-nodefaults")
         .flag("-no-user-config")
         .flag("-no-reboot");
     argv.set("-display", "none");
@@ -101,9 +103,10 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
     devices::nics(&mut argv, wanted);
 
     argv.set("-device", "virtio-serial-pci");
-    argv.socket("link", "");
+    argv.socket(RUN, "link", "");
     argv.set("-device", "virtserialport,chardev=link,name=vial.link");
     argv.socket(
+        RUN,
         "console",
         &format!(",logfile={RUN}/console.log,logappend=on"),
     );
@@ -112,10 +115,10 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
         // Where it has no driver for virtio-console, or not yet, it is heard here.
         argv.set("-serial", format!("file:{RUN}/serial.log"));
     }
-    argv.socket("qmp", "");
+    argv.socket(RUN, "qmp", "");
     argv.set("-mon", "chardev=qmp,mode=control");
-    argv.0.extend(wanted.qemu_args.iter().cloned());
-    argv.0
+    argv.extend(wanted.qemu_args.iter().cloned());
+    argv.words()
 }
 
 /// What the kernel is told; of two words that say different things the last one counts.
@@ -129,44 +132,4 @@ fn command_line(facts: &MachineFacts, wanted: &Machine) -> String {
     own.extend(pages.iter().map(String::as_str));
     let more = wanted.kernel_args.iter().map(String::as_str);
     own.into_iter().chain(more).collect::<Vec<_>>().join(" ")
-}
-
-/// Arguments under construction.
-struct Argv(Vec<String>);
-
-impl Argv {
-    fn flag(&mut self, name: &str) -> &mut Self {
-        self.0.push(name.into());
-        self
-    }
-
-    fn set(&mut self, name: &str, value: impl ToString) {
-        self.0.extend([name.into(), value.to_string()]);
-    }
-
-    /// A raw disk of the guest, which finds it by its serial.
-    fn disk(&mut self, name: &str, file: String, options: &str) {
-        let file = escaped(&file);
-        self.set(
-            "-blockdev",
-            format!("driver=raw,node-name={name},{options},file.driver=file,file.filename={file}"),
-        );
-        self.set(
-            "-device",
-            format!("virtio-blk-pci,drive={name},serial={name}"),
-        );
-    }
-
-    /// A unix socket that waits for nobody.
-    fn socket(&mut self, name: &str, options: &str) {
-        self.set(
-            "-chardev",
-            format!("socket,id={name},path={RUN}/{name}.sock,server=on,wait=off{options}"),
-        );
-    }
-}
-
-/// A value within a list of options: commas are doubled (qemu(1)).
-fn escaped(value: &str) -> String {
-    value.replace(',', ",,")
 }

@@ -1,12 +1,13 @@
 //! Disks and network interfaces beside those of every machine.
 
+use vial_qemu::Arguments;
+use vial_qemu::arguments::escaped;
 use vial_spec::{Bus, DiskContent, DiskFormat, ExtraDisk, Machine, NicModel, mac_text};
 
 use super::super::super::machine::{FILES, OWN};
-use super::{Argv, escaped};
 
 /// A drive and a device each; one controller for all disks of a kind that needs one.
-pub(super) fn disks(argv: &mut Argv, wanted: &Machine, cache: &str) {
+pub(super) fn disks(argv: &mut Arguments, wanted: &Machine, cache: &str) {
     let any = |bus: Bus| wanted.disks.iter().any(|disk| disk.bus == bus);
     if any(Bus::Scsi) {
         argv.set("-device", "virtio-scsi-pci,id=scsi");
@@ -32,7 +33,7 @@ pub(super) fn disks(argv: &mut Argv, wanted: &Machine, cache: &str) {
     }
 }
 
-fn drive(argv: &mut Argv, disk: &ExtraDisk, cache: &str) {
+fn drive(argv: &mut Arguments, disk: &ExtraDisk, cache: &str) {
     let name = &disk.name;
     let (format, file) = match &disk.content {
         DiskContent::Empty(_) => ("raw", format!("{OWN}/disk-{name}")),
@@ -58,7 +59,7 @@ fn drive(argv: &mut Argv, disk: &ExtraDisk, cache: &str) {
 }
 
 /// eth1, eth2, …, by way of tap1, tap2, …
-pub(super) fn nics(argv: &mut Argv, wanted: &Machine) {
+pub(super) fn nics(argv: &mut Arguments, wanted: &Machine) {
     for (nic, number) in wanted.nics.iter().zip(1..) {
         let model = match nic.model {
             NicModel::Virtio => "virtio-net-pci",

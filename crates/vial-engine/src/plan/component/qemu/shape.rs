@@ -1,8 +1,7 @@
 //! Processors and memory of a machine, in parts where it has several.
 
+use vial_qemu::Arguments;
 use vial_spec::Machine;
-
-use super::Argv;
 
 /// The board. Memory of a machine in parts belongs to these.
 pub(super) fn board(wanted: &Machine) -> String {
@@ -26,7 +25,7 @@ pub(super) fn accelerator(named: &str, wanted: &Machine) -> String {
 }
 
 /// A socket for each part, where they are equal: what shares a cache is not to be in two parts. Else one for each processor.
-pub(super) fn processors(argv: &mut Argv, wanted: &Machine) {
+pub(super) fn processors(argv: &mut Arguments, wanted: &Machine) {
     let cpus = wanted.cpus;
     let shares: Vec<u32> = wanted.numa.iter().map(|part| part.cpus).collect();
     let shares: Vec<u32> = shares.into_iter().filter(|cpus| *cpus > 0).collect();
@@ -48,7 +47,7 @@ pub(super) fn processors(argv: &mut Argv, wanted: &Machine) {
 }
 
 /// Shared mappings of anonymous files.
-pub(super) fn memory(argv: &mut Argv, wanted: &Machine) {
+pub(super) fn memory(argv: &mut Arguments, wanted: &Machine) {
     let memory = wanted.memory.bytes();
     argv.set("-m", format!("size={}k", memory >> 10));
     if wanted.numa.is_empty() {
@@ -75,7 +74,7 @@ pub(super) fn memory(argv: &mut Argv, wanted: &Machine) {
     }
 }
 
-fn backend(argv: &mut Argv, id: &str, bytes: u64) {
+fn backend(argv: &mut Arguments, id: &str, bytes: u64) {
     argv.set(
         "-object",
         format!("memory-backend-memfd,id={id},size={bytes},share=on"),
