@@ -65,10 +65,7 @@ pub(super) fn to_node(spec: &ClusterSpec, name: &str, port: &TargetPort) -> Ways
         address: (address, port).into(),
     });
     let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    // The loopback addresses of a machine are its guest's.
-    let has_inner = node.driver() == Driver::Container;
-    let inner = loopback.into_iter().filter(|_| has_inner);
-    let inner = inner.map(|address| Way {
+    let inner = loopback.into_iter().map(|address| Way {
         from: From::Node(name.to_owned()),
         address: (address, port).into(),
     });

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use vial_link::Target;
+use vial_link::{OpenError, Place, Target};
 use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
 use vial_rpc::container_status::State;
 use vial_rpc::init_client::InitClient;
 use vial_rpc::{Channel, ListContainersRequest};
+use vial_sys::error_chain;
 use vial_sys::identity::{Identity, Process};
 
 use super::outside::Way;
@@ -63,6 +64,19 @@ impl NamespaceSandbox {
         })
     }
 
+    /// The way into the guest whose network it is; `None`: the network is one of the sandbox's namespaces.
+    fn guest_of(&self, network: Network<'_>) -> Option<PathBuf> {
+        match network {
+            Network::Management => None,
+            Network::Node(name) => guest(&self.spec.run_dir, name),
+        }
+    }
+
+    fn refused(&self, operation: &str, cause: &OpenError) -> SandboxError {
+        let cause = io::Error::other(error_chain(cause));
+        error(operation, &self.spec.name, cause)
+    }
+
     /// Where the sockets of a network are made.
     fn inside(&self, network: Network<'_>) -> Result<Inside, NetError> {
         let process = Arc::clone(&self.process);
@@ -87,10 +101,10 @@ impl NamespaceSandbox {
     }
 }
 
-/// Where the link into the guest of a virtual machine is dialled, for the container `NODE.node` that is the guest.
-fn guest_socket(run_dir: &Path, container: &str) -> Option<PathBuf> {
-    let node = container.strip_suffix(".node")?;
-    Some(run_dir.join(format!("agents/{node}.machine/dial.sock")))
+/// Where the link into the guest is dialled, of a node that is a virtual machine which runs.
+fn guest(run_dir: &Path, node: &str) -> Option<PathBuf> {
+    let link = run_dir.join(format!("agents/{node}.machine/dial.sock"));
+    link.exists().then_some(link)
 }
 
 impl Sandbox for NamespaceSandbox {
@@ -126,8 +140,8 @@ impl Sandbox for NamespaceSandbox {
                 .iter()
                 .find(|one| one.name == container && one.state() == State::Running);
             let Some(found) = found else {
-                let link = guest_socket(&self.spec.run_dir, container);
-                return match link.filter(|link| link.exists()) {
+                let node = container.strip_suffix(".node");
+                return match node.and_then(|node| guest(&self.spec.run_dir, node)) {
                     Some(link) => door::through(link, Target::Unix(path.into()))
                         .await
                         .map_err(|cause| failed(io::Error::other(cause))),
@@ -149,10 +163,18 @@ impl Sandbox for NamespaceSandbox {
         from: Network<'a>,
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Connection, SandboxError>> {
-        let dialled = async move { self.inside(from)?.dial(address).await.map(Connection::Tcp) };
-        dialled
-            .map(move |result| self.net(|| format!("cannot dial {address}"), result))
-            .boxed()
+        async move {
+            let operation = || format!("cannot dial {address}");
+            if let Some(link) = self.guest_of(from) {
+                let dialled = vial_link::dial(&link, &Target::Dial(Place::Own, address)).await;
+                return dialled
+                    .map(Connection::Link)
+                    .map_err(|cause| self.refused(&operation(), &cause));
+            }
+            let dialled = async { self.inside(from)?.dial(address).await };
+            self.net(operation, dialled.await.map(Connection::Tcp))
+        }
+        .boxed()
     }
 
     fn listen<'a>(
@@ -160,10 +182,18 @@ impl Sandbox for NamespaceSandbox {
         at: Network<'a>,
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Listener, SandboxError>> {
-        let listening = async move { self.inside(at)?.listen(address).await.map(Listener::Tcp) };
-        listening
-            .map(move |result| self.net(|| format!("cannot listen at {address}"), result))
-            .boxed()
+        async move {
+            let operation = || format!("cannot listen at {address}");
+            if let Some(link) = self.guest_of(at) {
+                let listening = vial_link::listen(&link, Place::Own, address).await;
+                return listening
+                    .map(Listener::Link)
+                    .map_err(|cause| self.refused(&operation(), &cause));
+            }
+            let listening = async { self.inside(at)?.listen(address).await };
+            self.net(operation, listening.await.map(Listener::Tcp))
+        }
+        .boxed()
     }
 
     fn bind_udp<'a>(
@@ -171,10 +201,18 @@ impl Sandbox for NamespaceSandbox {
         at: Network<'a>,
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Datagrams, SandboxError>> {
-        let bound = async move { self.inside(at)?.bind_udp(address).await.map(Datagrams::Udp) };
-        bound
-            .map(move |result| self.net(|| format!("cannot bind UDP {address}"), result))
-            .boxed()
+        async move {
+            let operation = || format!("cannot bind UDP {address}");
+            if let Some(link) = self.guest_of(at) {
+                let bound = vial_link::bind_udp(&link, Place::Own, address).await;
+                return bound
+                    .map(Datagrams::Link)
+                    .map_err(|cause| self.refused(&operation(), &cause));
+            }
+            let bound = async { self.inside(at)?.bind_udp(address).await };
+            self.net(operation, bound.await.map(Datagrams::Udp))
+        }
+        .boxed()
     }
 
     fn open_outside<'a>(&'a self, wanted: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>> {

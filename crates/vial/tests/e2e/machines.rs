@@ -78,6 +78,16 @@ spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
     lab.vial(["cp", "-c", "machines", &file, "w-2:/etc/brought"])
         .ok();
     assert_eq!(on("w-2", "cat /etc/brought").ok(), "by cp");
+    // What listens on the guest's own loopback only is reached from the host too: the kubelet tells its health there.
+    let healthy = lab.vial_with(
+        b"GET /healthz HTTP/1.0\r\n\r\n",
+        &["netcat", "-c", "machines", "w-2", "10248"],
+    );
+    assert!(healthy.stdout.ends_with("ok"), "{healthy:?}");
+    // The registry has the same name on the guest as on the host.
+    let registry = lab.status("machines")["registry"]["host"].clone();
+    let registry = registry.as_str().expect("an address");
+    on("w-2", &format!("curl -sf http://{registry}/v2/")).ok();
 
     // Its end is seen, and it comes back with what was flushed to its disk.
     on("w-2", "sync").ok();
