@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 use vial_engine::plan::Plan;
@@ -11,6 +12,9 @@ use vial_sandbox::{Network, Sandbox};
 
 use super::forward::{self, Permits};
 use crate::failure::chain;
+
+/// How often is looked whether a node answers that is stopped, or still on its way.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// One listener for each node. It keeps the node's network alive, so it goes with the node.
 pub(super) struct OnNodes {
@@ -57,6 +61,11 @@ impl OnNodes {
 
 async fn serve(sandbox: Arc<dyn Sandbox>, node: String, port: u16, target: SocketAddr) {
     let address = (Ipv4Addr::LOCALHOST, port).into();
+    // The network may be there before the node; which one is the node's is known when it answers.
+    while let Err(error) = sandbox.agent(&format!("{node}.node")).await {
+        tracing::debug!(error = %chain(&error), node, "no registry on the node's loopback yet");
+        tokio::time::sleep(AGAIN).await;
+    }
     match sandbox.listen(Network::Node(&node), address).await {
         Ok(listener) => {
             let dial = forward::direct(sandbox, target);

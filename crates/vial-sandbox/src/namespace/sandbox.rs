@@ -17,7 +17,7 @@ use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
 use vial_rpc::container_status::State;
 use vial_rpc::init_client::InitClient;
-use vial_rpc::{Channel, ListContainersRequest};
+use vial_rpc::{Channel, ContainerStatus, ListContainersRequest};
 use vial_sys::error_chain;
 use vial_sys::identity::{Identity, Process};
 
@@ -72,6 +72,15 @@ impl NamespaceSandbox {
         }
     }
 
+    /// All that the first process knows.
+    async fn containers(&self) -> io::Result<Vec<ContainerStatus>> {
+        let channel = self.init().await.map_err(io::Error::other)?;
+        let mut init = InitClient::new(channel);
+        let listed = init.list_containers(ListContainersRequest {}).await;
+        let listed = listed.map_err(io::Error::other)?;
+        Ok(listed.into_inner().containers)
+    }
+
     fn refused(&self, operation: &str, cause: &OpenError) -> SandboxError {
         let cause = io::Error::other(error_chain(cause));
         error(operation, &self.spec.name, cause)
@@ -101,7 +110,7 @@ impl NamespaceSandbox {
     }
 }
 
-/// Where the link into the guest is dialled, of a node that is a virtual machine which runs.
+/// Where the link into the guest is dialled, of a node that is a virtual machine and answers.
 fn guest(run_dir: &Path, node: &str) -> Option<PathBuf> {
     let link = run_dir.join(format!("agents/{node}.machine/dial.sock"));
     link.exists().then_some(link)
@@ -132,10 +141,7 @@ impl Sandbox for NamespaceSandbox {
         async move {
             let what = format!("{path} of {container}");
             let failed = |cause| error(&format!("cannot reach {what}"), &self.spec.name, cause);
-            let mut init = InitClient::new(self.init().await?);
-            let listed = init.list_containers(ListContainersRequest {}).await;
-            let listed = listed.map_err(|status| failed(io::Error::other(status)))?;
-            let containers = listed.into_inner().containers;
+            let containers = self.containers().await.map_err(failed)?;
             let found = containers
                 .iter()
                 .find(|one| one.name == container && one.state() == State::Running);
