@@ -138,7 +138,7 @@ pub fn prepare(
         api_port: record.api_port,
         registry_port: record.registry_port,
         machine: MachineFacts {
-            command_line: vial_image::machine::COMMAND_LINE.into(),
+            command_line: accelerator::command_line(paths),
             accelerator: accelerator::known(paths),
             containerd_root: format!("/{}", NodeImage::CONTAINERD_ROOT),
         },

@@ -23,11 +23,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use vial_sys::ticks::Moment;
 
 use crate::Program;
 
 /// How long the guest may take: it needs some hundredths of a second, QEMU's own start included.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long the time stamp counter is looked at, at least.
+const COUNTED: Duration = Duration::from_millis(50);
 /// How much of what QEMU says is looked at, in lines.
 const LINES: usize = 20;
 /// What QEMU says when KVM gives a guest up; it then waits for somebody to look at it.
@@ -60,6 +63,9 @@ pub struct Verdict {
     pub accelerator: Accelerator,
     /// What was seen, in one line.
     pub reason: String,
+    /// How quickly the time stamp counter of this host counts, in kHz. An emulated guest has the same one, and no means to
+    /// measure it that can be relied upon.
+    pub tsc_khz: Option<u32>,
 }
 
 impl Verdict {
@@ -68,6 +74,7 @@ impl Verdict {
         Self {
             accelerator,
             reason,
+            tsc_khz: None,
         }
     }
 }
@@ -111,7 +118,10 @@ pub async fn accelerator(program: &Program, file: &Path) -> Result<Known, ProbeE
         let new = false;
         return Ok(Known { verdict, new });
     }
-    let verdict = attempt(program).await?;
+    let begun = Moment::now();
+    let mut verdict = attempt(program).await?;
+    tokio::time::sleep(COUNTED).await;
+    verdict.tsc_khz = Moment::now().khz_since(&begun);
     memory::keep(file, &situation, &verdict).map_err(|source| ProbeError::Remember {
         file: file.to_path_buf(),
         source,
@@ -318,6 +328,7 @@ mod tests {
         assert!(!second.new);
         assert_eq!(second.verdict.reason, "remembered");
         assert_eq!(remembered(&file).as_ref(), Some(&second.verdict));
+        assert_eq!(second.verdict.tsc_khz, first.verdict.tsc_khz);
         assert_eq!(second.verdict.accelerator, first.verdict.accelerator);
     }
 }

@@ -21,6 +21,7 @@ pub mod pty;
 pub mod session;
 pub mod socket;
 pub mod tap;
+pub mod ticks;
 pub mod tree;
 
 pub use error::{During, SysError, error_chain};

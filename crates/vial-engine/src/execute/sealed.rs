@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use vial_guest::{DataMount, Interface, MachineSpec as GuestSpec, Role, Route};
-use vial_image::{NodeImage, Store, machine};
+use vial_image::{NodeImage, Store};
 use vial_qemu::Program;
 use vial_sandbox::{MachineSpec, inside, outside};
 use vial_spec::SandboxMachine;
@@ -58,7 +58,7 @@ pub(super) async fn lay(
             files,
             qemu,
             accelerator: accelerator::known(&paths),
-            command_line: machine::COMMAND_LINE.into(),
+            command_line: accelerator::command_line(&paths),
             cpus: wanted.cpus,
             memory: wanted.memory.bytes(),
         })

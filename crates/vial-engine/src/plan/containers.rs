@@ -81,7 +81,7 @@ fn join_control_plane(
 }
 
 /// Of whatever the control plane runs in.
-pub(super) fn control_plane_limits() -> CgroupLimits {
+fn control_plane_limits() -> CgroupLimits {
     CgroupLimits {
         cpu_weight: CONTROL_PLANE_WEIGHT,
         ..CgroupLimits::default()

@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 
 use vial_guest::{Clone, DataMount, Interface, MachineSpec, Route};
 use vial_rpc::probe::How;
-use vial_rpc::{ComponentSpec, ContainerSpec, Mount, NodeLink, Probe, mount::Kind};
+use vial_rpc::{CgroupLimits, ComponentSpec, ContainerSpec, Mount, NodeLink, Probe, mount::Kind};
 use vial_sandbox::inside;
 use vial_spec::{Bus, Machine, NicModel, NodeConfig, Role, usual_mac};
 
 use super::component::qemu;
-use super::containers::{ContainerPlan, PATH, base, control_plane_limits, mount_base};
+use super::containers::{ContainerPlan, PATH, base, mount_base};
 use super::{ComponentPlan, Context, Stage, files, network};
 use crate::paths::agent_socket_below;
 
@@ -31,6 +31,9 @@ pub(super) const FILES: &str = "/var/lib/machine-files";
 const KVM: &str = "/dev/kvm";
 /// In the container, its sockets and the log of its console; `$VIAL_RUN/CLUSTER/agents/NODE.machine` on the host.
 pub(super) const RUN: &str = "/run/vial";
+/// The share of busy CPUs of a control plane that is a machine, beside each node's 100. Emulated, it takes all there is for
+/// minutes: with the 800 of one that is a container, machines beside it were silent for so long that they were given up.
+const CONTROL_PLANE_WEIGHT: u64 = 200;
 /// The program of the link: the one static binary, under the name that gives it this role.
 const LINK: &str = "/run/vial-link";
 
@@ -71,7 +74,10 @@ pub(super) fn containers(
     let upper = format!("{disk}/machine-root");
     let mut around = base(context, &node.name, name, upper, mounts);
     if node.role == Role::ControlPlane {
-        around.spec.limits = Some(control_plane_limits());
+        around.spec.limits = Some(CgroupLimits {
+            cpu_weight: CONTROL_PLANE_WEIGHT,
+            ..CgroupLimits::default()
+        });
     }
     around.components = vec![
         qemu::component(context, node, wanted),

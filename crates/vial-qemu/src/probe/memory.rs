@@ -18,7 +18,12 @@ pub(super) struct Situation {
     user: u32,
     /// The device's number, mode and owners; `None` where there is none.
     device: Option<[u64; 4]>,
+    /// Which questions were asked: [`QUESTIONS`].
+    questions: u32,
 }
+
+/// Increase when a verdict tells more.
+const QUESTIONS: u32 = 2;
 
 impl Situation {
     pub(super) fn now() -> Self {
@@ -31,6 +36,7 @@ impl Situation {
             boot: boot.trim().to_owned(),
             user: rustix::process::geteuid().as_raw(),
             device,
+            questions: QUESTIONS,
         }
     }
 }

@@ -77,6 +77,7 @@ mod tests {
             let verdict = Verdict {
                 accelerator,
                 reason,
+                tsc_khz: None,
             };
             let finding = finding(&verdict, true);
             assert_eq!(finding.state, state);

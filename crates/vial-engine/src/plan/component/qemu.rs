@@ -60,7 +60,8 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
 
     argv.set("-machine", shape::board(wanted));
     argv.set("-bios", "qboot.rom");
-    argv.set("-accel", shape::accelerator(&facts.accelerator, wanted));
+    let accelerator = shape::accelerator(&facts.accelerator, node.role, wanted);
+    argv.set("-accel", accelerator);
     argv.set("-cpu", "max");
     shape::processors(&mut argv, wanted);
     shape::memory(&mut argv, wanted);

@@ -1,7 +1,10 @@
 //! Processors and memory of a machine, in parts where it has several.
 
 use vial_qemu::Arguments;
-use vial_spec::Machine;
+use vial_spec::{Machine, Role};
+
+/// Translated instructions of a control plane, in MiB: kube-apiserver, etcd, the controllers and what a worker has.
+const CONTROL_PLANE_TRANSLATED: u64 = 512;
 
 /// The board. Memory of a machine in parts belongs to these.
 pub(super) fn board(wanted: &Machine) -> String {
@@ -12,16 +15,21 @@ pub(super) fn board(wanted: &Machine) -> String {
     format!("q35,{memory}usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off")
 }
 
-/// Under emulation, what was translated is kept in an eighth of the guest's memory, which the host gives besides: a boot
-/// fills whatever there is (430 MB of 512 were measured), and is no faster for it. A large guest runs more.
-pub(super) fn accelerator(named: &str, wanted: &Machine) -> String {
-    match named.starts_with("tcg") {
-        true => {
-            let mebibytes = (wanted.memory.bytes() >> 20 >> 3).clamp(128, 512);
-            format!("{named},tb-size={mebibytes}")
-        }
-        false => named.to_owned(),
+/// Under emulation, what was translated is kept in so much memory, which the host gives besides.
+///
+/// A worker has an eighth of the guest's memory: its boot fills whatever there is (430 MB of 512 were measured), and is no
+/// faster for it; a large guest runs more. The programs of a control plane do not fit: with 128 MB everything was thrown
+/// away and translated anew a hundred times within five minutes (`info jit`), and the machine never came to rest.
+pub(super) fn accelerator(named: &str, role: Role, wanted: &Machine) -> String {
+    if !named.starts_with("tcg") {
+        return named.to_owned();
     }
+    let mebibytes = wanted.memory.bytes() >> 20;
+    let translated = match role {
+        Role::ControlPlane => CONTROL_PLANE_TRANSLATED,
+        Role::Worker => (mebibytes >> 3).clamp(128, 512),
+    };
+    format!("{named},tb-size={translated}")
 }
 
 /// A socket for each part, where they are equal: what shares a cache is not to be in two parts. Else one for each processor.
