@@ -27,8 +27,9 @@ use vial_spec::ClusterSpec;
 
 use crate::{Error, Result, kube_api};
 
-/// How long pods of the system may be on their way: `vial up` does not wait for the second one of the DNS.
-const SETTLING: Duration = Duration::from_secs(10);
+/// How long pods of the system may be on their way, as those of the check itself: `vial up` does not wait for the second one
+/// of the DNS, which an emulated machine starts in some 20 s.
+const SETTLING: Duration = pods::PATIENCE;
 
 /// One check's outcome.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Outcome, millis};
 
 /// For the pod from creation to its end.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each line of the message is `CHECK pass|fail DETAIL`.
 const SCRIPT: &str = r#"
