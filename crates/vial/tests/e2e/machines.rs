@@ -220,3 +220,84 @@ fn a_control_plane_can_be_a_machine_with_what_the_host_lacks() {
     lab.vial(["down", "kernel"]).ok();
     lab.assert_nothing_left();
 }
+
+#[test]
+fn two_clusters_with_machines_do_not_know_of_each_other() {
+    let lab = Lab::new(&["left", "right"]);
+    let both = ["left", "right"];
+    for cluster in both {
+        lab.vial([
+            "up",
+            cluster,
+            "--workers",
+            "0",
+            "--vm-workers",
+            "1",
+            "--vm-memory",
+            "1Gi",
+        ])
+        .ok();
+        lab.apply(cluster, &format!("
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, labels: {{app: web}}}}
+spec:
+  nodeName: w-1
+  containers:
+    - {{name: web, image: \"{TOOLBOX}\", command: [sh, -c, 'echo {cluster} > index.html; exec busybox httpd -f -p 80']}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{clusterIP: 10.96.0.80, selector: {{app: web}}, ports: [{{port: 80}}]}}
+"));
+    }
+    let on =
+        |cluster: &str, node: &str, script: &str| lab.exec(cluster, node, &["sh", "-c", script]);
+    let serves = |cluster: &str| {
+        let get = "curl -sf --retry 20 --retry-connrefused http://10.96.0.80/";
+        assert_eq!(on(cluster, "cp-1", get).ok(), cluster);
+    };
+    // The same addresses in both, inside and of the machines' interfaces.
+    let link = both.map(|cluster| {
+        on(
+            cluster,
+            "w-1",
+            "cat /sys/class/net/eth0/address; ip -4 -br a s eth0",
+        )
+        .ok()
+    });
+    assert!(link[0].contains("10.89.0.101/24"), "{}", link[0]);
+    assert_eq!(link[0], link[1]);
+    for cluster in both {
+        lab.await_pod(cluster, "web");
+        serves(cluster);
+    }
+
+    // What is killed of one does not touch the other.
+    let boot = |cluster: &str| on(cluster, "w-1", "cat /proc/sys/kernel/random/boot_id");
+    let qemu = |cluster: &str| lab.pid_of(cluster, "qemu-system-x86");
+    let before = both.map(|cluster| (qemu(cluster), boot(cluster).ok()));
+    kill(&before[0].0);
+    eventually("the machine to come back", || {
+        let boot = boot("left");
+        match boot.code == 0 && boot.stdout.trim() != before[0].1 {
+            true => Ok(()),
+            false => Err(format!("{boot:?}")),
+        }
+    });
+    let second = (qemu("left"), boot("left").ok());
+    kill(&lab.status("left")["keeperPid"]);
+    // The next keeper finds the machine as it was.
+    lab.vial(["up", "left"]).ok();
+    assert_eq!((qemu("left"), boot("left").ok()), second);
+    assert_eq!((qemu("right"), boot("right").ok()), before[1]);
+    for cluster in both {
+        lab.await_pod(cluster, "web");
+        serves(cluster);
+    }
+    lab.vial(["down", "left"]).ok();
+    serves("right");
+    lab.vial(["down", "right"]).ok();
+    lab.assert_nothing_left();
+}
