@@ -160,12 +160,12 @@ impl Work<'_> {
         let name = Some(node.config.name.as_str());
         let text = "start the virtual machine";
         step(self.report, name, "machine", text, async {
-            machine::start(self.sandbox, &self.prepared.pki, plan, self.report)
+            let (cluster, node) = (&self.prepared.record.name, &node.config.name);
+            let logs = machine::Logs::of(self.paths, cluster, node);
+            let pki = &self.prepared.pki;
+            machine::start(&logs, self.sandbox, pki, plan, self.report)
                 .await
-                .map_err(|error| {
-                    let (paths, cluster) = (self.paths, &self.prepared.record.name);
-                    machine::failed(paths, cluster, &node.config.name, error)
-                })
+                .map_err(|error| machine::failed(&logs, node, error))
         })
         .await
     }

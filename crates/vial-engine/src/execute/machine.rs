@@ -1,5 +1,6 @@
 //! A virtual machine is started; why it did not come up is what QEMU and the guest's console said last.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vial_qemu::console::last_words;
@@ -19,28 +20,67 @@ const SILENT: Duration = Duration::from_secs(60);
 /// How often; the last time it has as long as everything else.
 const TRIES: usize = 3;
 
-/// Starts the container around a machine, and waits until its guest's agent answers.
+/// Starts the container around a machine, and waits until its guest's agent answers. One that ends without a word of QEMU
+/// or of its kernel is started anew too: whatever is wrong with a machine is told.
 pub(super) async fn start(
+    logs: &Logs,
     sandbox: &dyn Sandbox,
     pki: &ClusterPki,
     plan: &ContainerPlan,
     report: &Reporter,
 ) -> Result<()> {
     for _ in 1..TRIES {
-        match attempt(sandbox, pki, plan, SILENT).await {
+        let before = logs.length();
+        let what = match attempt(sandbox, pki, plan, SILENT).await {
             Err(Error::Rpc { status, .. }) if status.code() == Code::DeadlineExceeded => {
-                let node = &plan.spec.node;
-                let seconds = SILENT.as_secs();
-                let text = format!(
-                    "the virtual machine of {node} was silent for {seconds} s, it is started anew"
-                );
-                report(Progress::note(text));
-                Container::stop(sandbox, plan).await?;
+                format!("was silent for {} s", SILENT.as_secs())
             }
+            Err(Error::Rpc { .. }) if logs.length() == before => "ended without a word".to_owned(),
             done => return done,
-        }
+        };
+        let node = &plan.spec.node;
+        let text = format!("the virtual machine of {node} {what}, it is started anew");
+        report(Progress::note(text));
+        Container::stop(sandbox, plan).await?;
     }
     attempt(sandbox, pki, plan, READY).await
+}
+
+/// What is said about a machine: by QEMU, and by the guest on its consoles.
+pub(super) struct Logs {
+    qemu: PathBuf,
+    /// Only a kernel of the person's own has a serial port too.
+    consoles: [PathBuf; 2],
+}
+
+impl Logs {
+    pub(super) fn of(paths: &Paths, cluster: &str, node: &str) -> Self {
+        let disk = paths.cluster_dir(cluster).join("nodes").join(node);
+        let run = paths.run_dir(cluster).join("agents");
+        let run = run.join(format!("{node}.machine"));
+        Self {
+            qemu: disk.join("machine-log/vial/qemu.log"),
+            consoles: ["serial.log", "console.log"].map(|name| run.join(name)),
+        }
+    }
+
+    /// Of all of them, in bytes.
+    fn length(&self) -> u64 {
+        let all = self.consoles.iter().chain([&self.qemu]);
+        all.filter_map(|log| Some(log.metadata().ok()?.len())).sum()
+    }
+
+    /// What QEMU itself said last, or when it said nothing the consoles.
+    fn last_words(&self) -> String {
+        let qemu = last_words(&self.qemu);
+        let consoles = self.consoles.iter().map(|log| last_words(log));
+        let consoles: Vec<_> = consoles.filter(|text| !text.is_empty()).collect();
+        match (qemu.is_empty(), consoles.is_empty()) {
+            (false, _) => qemu,
+            (true, false) => consoles.join("\n"),
+            (true, true) => "nothing".to_owned(),
+        }
+    }
 }
 
 async fn attempt(
@@ -54,8 +94,8 @@ async fn attempt(
     container.ready_within("link", patience).await
 }
 
-/// Why it did not come up: what QEMU itself said last, or when it said nothing the consoles.
-pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> Error {
+/// Why it did not come up.
+pub(super) fn failed(logs: &Logs, node: &str, error: Error) -> Error {
     let Error::Rpc { status, .. } = &error else {
         return error;
     };
@@ -66,24 +106,9 @@ pub(super) fn failed(paths: &Paths, cluster: &str, node: &str, error: Error) -> 
         }
         _ => "ended".to_owned(),
     };
-    let disk = paths.cluster_dir(cluster).join("nodes").join(node);
-    let run = paths.run_dir(cluster).join("agents");
-    let qemu = vial_qemu::console::last_words(&disk.join("machine-log/vial/qemu.log"));
-    // Only a kernel of the person's own has a serial port too.
-    let consoles = ["serial", "console"].map(|name| {
-        let log = run.join(format!("{node}.machine/{name}.log"));
-        last_words(&log)
-    });
-    let consoles = consoles.into_iter().filter(|text| !text.is_empty());
-    let consoles: Vec<_> = consoles.collect();
-    let said = match (qemu.is_empty(), consoles.is_empty()) {
-        (false, _) => qemu,
-        (true, false) => consoles.join("\n"),
-        (true, true) => "nothing".to_owned(),
-    };
     Error::Machine {
         node: node.to_owned(),
         what,
-        said,
+        said: logs.last_words(),
     }
 }
