@@ -130,6 +130,7 @@ pub fn prepare(
             }
         }
     };
+    let host = accelerator::known(paths);
     let facts = Facts {
         image: match spec.sandbox {
             SandboxConfig::Namespace => image_facts(paths, image),
@@ -138,8 +139,8 @@ pub fn prepare(
         api_port: record.api_port,
         registry_port: record.registry_port,
         machine: MachineFacts {
-            command_line: accelerator::command_line(paths),
-            accelerator: accelerator::known(paths),
+            command_line: host.command_line,
+            accelerator: host.accelerator,
             containerd_root: format!("/{}", NodeImage::CONTAINERD_ROOT),
         },
     };

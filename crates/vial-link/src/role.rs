@@ -22,6 +22,7 @@ mod sockets;
 mod wait;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ enum RoleError {
     #[error(transparent)]
     Wait(#[from] wait::WaitError),
     #[error("no machine serves {}, for {} seconds now", line.display(), LATE.as_secs())]
-    Late { line: std::path::PathBuf },
+    Late { line: PathBuf },
     #[error(transparent)]
     Sockets(#[from] sockets::SocketsError),
 }

@@ -1,11 +1,11 @@
 //! QEMU, seen from the host: one process a virtual machine.
 //!
 //! ```text
-//!  qmp      commands and events of a running machine     qmp.sock
-//!  arguments  what it is started with
-//!  console  its serial console, with what it said before console.sock, console.log
-//!  probe    whether the host's KVM really runs a guest, once a boot of the host
-//!  program  the QEMU of a node image, for the host itself: nothing is installed for it
+//!  arguments  what a machine is started with
+//!  qmp        commands and events of a running machine     qmp.sock
+//!  console    its serial console, with what it said before console.sock, console.log
+//!  probe      whether the host's KVM really runs a guest, once a boot of the host
+//!  program    the QEMU of a node image, for the host itself: nothing is installed for it
 //! ```
 //!
 //! Deliberately absent: the life of machines. An agent starts QEMU and ends it, as any other component.

@@ -18,10 +18,12 @@ mod any;
 mod door;
 mod ended;
 mod errors;
+mod guest;
 mod machine;
 mod namespace;
 pub mod outside;
 mod pid_file;
+mod running;
 mod socket;
 
 pub use any::AnyMaker;

@@ -11,19 +11,25 @@ use crate::progress::{Progress, Reporter};
 /// Software emulation: a thread for each processor.
 const EMULATION: &str = "tcg,thread=multi";
 
-/// As QEMU is told.
-pub(super) fn known(paths: &Paths) -> String {
-    told(probe::remembered(&paths.accelerator()).as_ref())
+/// What follows from it for a machine.
+pub(super) struct Known {
+    /// As QEMU is told.
+    pub(super) accelerator: String,
+    /// Of the machine's kernel, without the console.
+    pub(super) command_line: String,
 }
 
-/// The command line of a machine's kernel, without the console.
-///
-/// An emulated one is told how quickly the time stamp counter counts, which is the host's own. It would measure it, and on a
-/// busy host took 290 MHz for 2596: its clock ran nine times too fast.
-pub(super) fn command_line(paths: &Paths) -> String {
-    kernel_told(probe::remembered(&paths.accelerator()).as_ref())
+/// What is known of this host.
+pub(super) fn known(paths: &Paths) -> Known {
+    let verdict = probe::remembered(&paths.accelerator());
+    Known {
+        accelerator: told(verdict.as_ref()),
+        command_line: kernel_told(verdict.as_ref()),
+    }
 }
 
+/// An emulated kernel is told how quickly the time stamp counter counts, which is the host's own. It would measure it, and on
+/// a busy host took 290 MHz for 2596: its clock ran nine times too fast.
 fn kernel_told(verdict: Option<&Verdict>) -> String {
     match verdict {
         Some(Verdict {

@@ -54,11 +54,12 @@ pub(super) async fn lay(
             image: &image,
         };
         machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?;
+        let host = accelerator::known(&paths);
         Ok::<_, Error>(MachineSpec {
             files,
             qemu,
-            accelerator: accelerator::known(&paths),
-            command_line: accelerator::command_line(&paths),
+            accelerator: host.accelerator,
+            command_line: host.command_line,
             cpus: wanted.cpus,
             memory: wanted.memory.bytes(),
         })

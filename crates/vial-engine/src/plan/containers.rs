@@ -80,10 +80,10 @@ fn join_control_plane(
     component::control_plane(context, node, plan, leaves);
 }
 
-/// Of whatever the control plane runs in.
-fn control_plane_limits() -> CgroupLimits {
+/// Nothing is limited but the share of busy CPUs, beside each node's 100.
+pub(super) fn weighing(cpu_weight: u64) -> CgroupLimits {
     CgroupLimits {
-        cpu_weight: CONTROL_PLANE_WEIGHT,
+        cpu_weight,
         ..CgroupLimits::default()
     }
 }
@@ -118,7 +118,7 @@ fn control_plane_container(
         format!("{disk}/root"),
         mounts,
     );
-    plan.spec.limits = Some(control_plane_limits());
+    plan.spec.limits = Some(weighing(CONTROL_PLANE_WEIGHT));
     component::control_plane(context, node, &mut plan, leaves);
     plan
 }

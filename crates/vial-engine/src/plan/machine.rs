@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 
 use vial_guest::{Clone, DataMount, Interface, MachineSpec, Route};
 use vial_rpc::probe::How;
-use vial_rpc::{CgroupLimits, ComponentSpec, ContainerSpec, Mount, NodeLink, Probe, mount::Kind};
+use vial_rpc::{ComponentSpec, ContainerSpec, Mount, NodeLink, Probe, mount::Kind};
 use vial_sandbox::inside;
 use vial_spec::{Bus, Machine, NicModel, NodeConfig, Role, usual_mac};
 
 use super::component::qemu;
-use super::containers::{ContainerPlan, PATH, base, mount_base};
+use super::containers::{ContainerPlan, PATH, base, mount_base, weighing};
 use super::{ComponentPlan, Context, Stage, files, network};
 use crate::paths::agent_socket_below;
 
@@ -74,10 +74,7 @@ pub(super) fn containers(
     let upper = format!("{disk}/machine-root");
     let mut around = base(context, &node.name, name, upper, mounts);
     if node.role == Role::ControlPlane {
-        around.spec.limits = Some(CgroupLimits {
-            cpu_weight: CONTROL_PLANE_WEIGHT,
-            ..CgroupLimits::default()
-        });
+        around.spec.limits = Some(weighing(CONTROL_PLANE_WEIGHT));
     }
     around.components = vec![
         qemu::component(context, node, wanted),

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_of_a_machine_is_not_entered() {
+    fn what_a_machine_routes_is_dialled_by_its_neighbour_and_its_loopback_by_the_link() {
         let overrides = Overrides {
             vm: true,
             workers: Some(1),
@@ -373,8 +373,10 @@ mod tests {
         };
         let spec = File::default().validate(&overrides, &|_| unreachable!("no file is named"));
         let spec = spec.expect("valid");
-        let ways = to_node(&spec, "w-1", &22.into());
-        assert_eq!(shown(ways), ["10.89.0.101:22", "[fd89::101]:22"]);
+        let ways = shown(to_node(&spec, "w-1", &22.into()));
+        let loopback = ["127.0.0.1:22 from w-1", "[::1]:22 from w-1"];
+        assert_eq!(ways[..2], ["10.89.0.101:22", "[fd89::101]:22"]);
+        assert_eq!(ways[2..], loopback);
         let service = "10.96.0.1".parse().expect("an address");
         assert_eq!(
             shown(to_address(&spec, service, &443.into())),

@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use vial_link::{OpenError, Place, Target};
+use vial_link::{Place, Target};
 use vial_node::init::SOCKET;
-use vial_rpc::container_status::State;
-use vial_rpc::init_client::InitClient;
-use vial_rpc::{Channel, ListContainersRequest};
-use vial_sys::error_chain;
+use vial_rpc::Channel;
 use vial_sys::identity::{Identity, Process};
 
 use super::outside::Way;
@@ -21,8 +18,10 @@ use super::{link, make, sweep};
 use crate::door::{self, LINK};
 use crate::ended::ended;
 use crate::errors::{error, to_io};
+use crate::guest::Guest;
 use crate::{
     Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, inside,
+    running,
 };
 
 /// How long a link that was started again may take until it serves.
@@ -90,15 +89,13 @@ impl MachineSandbox {
         error(operation, &self.spec.name, cause)
     }
 
-    fn refused(&self, operation: &str, cause: &OpenError) -> SandboxError {
-        self.error(operation, io::Error::other(error_chain(cause)))
-    }
-}
-
-fn place(network: Network<'_>) -> Place {
-    match network {
-        Network::Management => Place::Own,
-        Network::Node(name) => Place::Named(name.to_owned()),
+    async fn guest(&self, network: Network<'_>) -> io::Result<Guest> {
+        let place = match network {
+            Network::Management => Place::Own,
+            Network::Node(name) => Place::Named(name.to_owned()),
+        };
+        let link = self.link().await?;
+        Ok(Guest { link, place })
     }
 }
 
@@ -129,13 +126,9 @@ impl Sandbox for MachineSandbox {
         async move {
             let what = format!("{path} of {container}");
             let failed = |cause| self.error(&format!("cannot reach {what}"), cause);
-            let mut init = InitClient::new(self.init().await?);
-            let listed = init.list_containers(ListContainersRequest {}).await;
-            let listed = listed.map_err(|status| failed(io::Error::other(status)))?;
-            let containers = listed.into_inner().containers;
-            let found = containers
-                .iter()
-                .find(|one| one.name == container && one.state() == State::Running)
+            let found = running::find(self.init().await?, container).await;
+            let found = found
+                .map_err(failed)?
                 .ok_or_else(|| failed(io::Error::other("the container does not run")))?;
             // Through the root of the container's first process, by its pid in the machine.
             let socket = format!("/proc/{}/root{path}", found.pid);
@@ -150,14 +143,9 @@ impl Sandbox for MachineSandbox {
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Connection, SandboxError>> {
         async move {
-            let operation = format!("cannot dial {address}");
-            let link = self.link().await;
-            let link = link.map_err(|cause| self.error(&operation, cause))?;
-            let target = Target::Dial(place(from), address);
-            let dialled = vial_link::dial(&link, &target).await;
-            dialled
-                .map(Connection::Link)
-                .map_err(|cause| self.refused(&operation, &cause))
+            let made = async { self.guest(from).await?.dial(address).await };
+            let made = made.await;
+            made.map_err(|cause| self.error(&format!("cannot dial {address}"), cause))
         }
         .boxed()
     }
@@ -168,13 +156,9 @@ impl Sandbox for MachineSandbox {
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Listener, SandboxError>> {
         async move {
-            let operation = format!("cannot listen at {address}");
-            let link = self.link().await;
-            let link = link.map_err(|cause| self.error(&operation, cause))?;
-            let listening = vial_link::listen(&link, place(at), address).await;
-            listening
-                .map(Listener::Link)
-                .map_err(|cause| self.refused(&operation, &cause))
+            let made = async { self.guest(at).await?.listen(address).await };
+            let made = made.await;
+            made.map_err(|cause| self.error(&format!("cannot listen at {address}"), cause))
         }
         .boxed()
     }
@@ -185,13 +169,9 @@ impl Sandbox for MachineSandbox {
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Datagrams, SandboxError>> {
         async move {
-            let operation = format!("cannot bind UDP {address}");
-            let link = self.link().await;
-            let link = link.map_err(|cause| self.error(&operation, cause))?;
-            let bound = vial_link::bind_udp(&link, place(at), address).await;
-            bound
-                .map(Datagrams::Link)
-                .map_err(|cause| self.refused(&operation, &cause))
+            let made = async { self.guest(at).await?.bind_udp(address).await };
+            let made = made.await;
+            made.map_err(|cause| self.error(&format!("cannot bind UDP {address}"), cause))
         }
         .boxed()
     }

@@ -140,7 +140,13 @@ mod tests {
             interface: "eth0".into(),
         };
         let words = arguments(Path::new("/run/vial/a"), &outside).join(" ");
-        for shut in ["--tcp-ns none", "--udp-ns none", "--no-map-gw"] {
+        for shut in [
+            "--tcp-ports none",
+            "--udp-ports none",
+            "--tcp-ns none",
+            "--udp-ns none",
+            "--no-map-gw",
+        ] {
             assert!(words.contains(shut), "{shut} in {words}");
         }
     }

@@ -12,21 +12,20 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use vial_link::{OpenError, Place, Target};
+use vial_link::{Place, Target};
 use vial_net::{Inside, NetError};
 use vial_node::init::SOCKET;
-use vial_rpc::container_status::State;
-use vial_rpc::init_client::InitClient;
-use vial_rpc::{Channel, ContainerStatus, ListContainersRequest};
-use vial_sys::error_chain;
+use vial_rpc::Channel;
 use vial_sys::identity::{Identity, Process};
 
 use super::outside::Way;
 use super::sweep;
 use crate::ended::ended;
 use crate::errors::{error, failed};
+use crate::guest::Guest;
 use crate::{
     Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, door,
+    running,
 };
 
 pub(super) struct NamespaceSandbox {
@@ -64,54 +63,42 @@ impl NamespaceSandbox {
         })
     }
 
-    /// The way into the guest whose network it is; `None`: the network is one of the sandbox's namespaces.
-    fn guest_of(&self, network: Network<'_>) -> Option<PathBuf> {
-        match network {
-            Network::Management => None,
-            Network::Node(name) => guest(&self.spec.run_dir, name),
-        }
-    }
-
-    /// All that the first process knows.
-    async fn containers(&self) -> io::Result<Vec<ContainerStatus>> {
-        let channel = self.init().await.map_err(io::Error::other)?;
-        let mut init = InitClient::new(channel);
-        let listed = init.list_containers(ListContainersRequest {}).await;
-        let listed = listed.map_err(io::Error::other)?;
-        Ok(listed.into_inner().containers)
-    }
-
-    fn refused(&self, operation: &str, cause: &OpenError) -> SandboxError {
-        let cause = io::Error::other(error_chain(cause));
+    fn error(&self, operation: &str, cause: io::Error) -> SandboxError {
         error(operation, &self.spec.name, cause)
     }
 
-    /// Where the sockets of a network are made.
-    fn inside(&self, network: Network<'_>) -> Result<Inside, NetError> {
-        let process = Arc::clone(&self.process);
+    /// The network, where it is that of a node which is a virtual machine and answers; else it is one of the namespaces.
+    fn guest(&self, network: Network<'_>) -> Option<Guest> {
         match network {
-            Network::Management => Ok(Inside::of(process)),
-            Network::Node(name) => Inside::node(process, self.identity.pid, name),
+            Network::Management => None,
+            Network::Node(name) => Some(Guest {
+                link: link(&self.spec.run_dir, name)?,
+                place: Place::Own,
+            }),
         }
     }
 
-    fn net<T>(
+    /// Makes a socket in a network of the namespaces.
+    async fn inside<T>(
         &self,
-        operation: impl FnOnce() -> String,
-        result: Result<T, NetError>,
-    ) -> Result<T, SandboxError> {
-        result.map_err(|cause| {
-            error(
-                &operation(),
-                &self.spec.name,
-                io::Error::new(cause.source.kind(), cause.line()),
-            )
-        })
+        network: Network<'_>,
+        make: impl AsyncFnOnce(Inside) -> Result<T, NetError>,
+    ) -> io::Result<T> {
+        let process = Arc::clone(&self.process);
+        let inside = match network {
+            Network::Management => Ok(Inside::of(process)),
+            Network::Node(name) => Inside::node(process, self.identity.pid, name),
+        };
+        let made = match inside {
+            Ok(inside) => make(inside).await,
+            Err(cause) => Err(cause),
+        };
+        made.map_err(|cause| io::Error::new(cause.source.kind(), cause.line()))
     }
 }
 
 /// Where the link into the guest is dialled, of a node that is a virtual machine and answers.
-fn guest(run_dir: &Path, node: &str) -> Option<PathBuf> {
+fn link(run_dir: &Path, node: &str) -> Option<PathBuf> {
     let link = run_dir.join(format!("agents/{node}.machine/dial.sock"));
     link.exists().then_some(link)
 }
@@ -140,14 +127,12 @@ impl Sandbox for NamespaceSandbox {
     ) -> BoxFuture<'a, Result<Channel, SandboxError>> {
         async move {
             let what = format!("{path} of {container}");
-            let failed = |cause| error(&format!("cannot reach {what}"), &self.spec.name, cause);
-            let containers = self.containers().await.map_err(failed)?;
-            let found = containers
-                .iter()
-                .find(|one| one.name == container && one.state() == State::Running);
+            let failed = |cause| self.error(&format!("cannot reach {what}"), cause);
+            let found = running::find(self.init().await?, container).await;
+            let found = found.map_err(failed)?;
             let Some(found) = found else {
                 let node = container.strip_suffix(".node");
-                return match node.and_then(|node| guest(&self.spec.run_dir, node)) {
+                return match node.and_then(|node| link(&self.spec.run_dir, node)) {
                     Some(link) => door::through(link, Target::Unix(path.into()))
                         .await
                         .map_err(|cause| failed(io::Error::other(cause))),
@@ -170,15 +155,14 @@ impl Sandbox for NamespaceSandbox {
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Connection, SandboxError>> {
         async move {
-            let operation = || format!("cannot dial {address}");
-            if let Some(link) = self.guest_of(from) {
-                let dialled = vial_link::dial(&link, &Target::Dial(Place::Own, address)).await;
-                return dialled
-                    .map(Connection::Link)
-                    .map_err(|cause| self.refused(&operation(), &cause));
-            }
-            let dialled = async { self.inside(from)?.dial(address).await };
-            self.net(operation, dialled.await.map(Connection::Tcp))
+            let made = match self.guest(from) {
+                Some(guest) => guest.dial(address).await,
+                None => self
+                    .inside(from, async |inside| inside.dial(address).await)
+                    .await
+                    .map(Connection::Tcp),
+            };
+            made.map_err(|cause| self.error(&format!("cannot dial {address}"), cause))
         }
         .boxed()
     }
@@ -189,15 +173,14 @@ impl Sandbox for NamespaceSandbox {
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Listener, SandboxError>> {
         async move {
-            let operation = || format!("cannot listen at {address}");
-            if let Some(link) = self.guest_of(at) {
-                let listening = vial_link::listen(&link, Place::Own, address).await;
-                return listening
-                    .map(Listener::Link)
-                    .map_err(|cause| self.refused(&operation(), &cause));
-            }
-            let listening = async { self.inside(at)?.listen(address).await };
-            self.net(operation, listening.await.map(Listener::Tcp))
+            let made = match self.guest(at) {
+                Some(guest) => guest.listen(address).await,
+                None => self
+                    .inside(at, async |inside| inside.listen(address).await)
+                    .await
+                    .map(Listener::Tcp),
+            };
+            made.map_err(|cause| self.error(&format!("cannot listen at {address}"), cause))
         }
         .boxed()
     }
@@ -208,15 +191,14 @@ impl Sandbox for NamespaceSandbox {
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<Datagrams, SandboxError>> {
         async move {
-            let operation = || format!("cannot bind UDP {address}");
-            if let Some(link) = self.guest_of(at) {
-                let bound = vial_link::bind_udp(&link, Place::Own, address).await;
-                return bound
-                    .map(Datagrams::Link)
-                    .map_err(|cause| self.refused(&operation(), &cause));
-            }
-            let bound = async { self.inside(at)?.bind_udp(address).await };
-            self.net(operation, bound.await.map(Datagrams::Udp))
+            let made = match self.guest(at) {
+                Some(guest) => guest.bind_udp(address).await,
+                None => self
+                    .inside(at, async |inside| inside.bind_udp(address).await)
+                    .await
+                    .map(Datagrams::Udp),
+            };
+            made.map_err(|cause| self.error(&format!("cannot bind UDP {address}"), cause))
         }
         .boxed()
     }

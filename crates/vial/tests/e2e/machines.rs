@@ -5,6 +5,26 @@ use crate::lab::{Lab, eventually, kill};
 /// Every node has it.
 const TOOLBOX: &str = "docker.io/vial/toolbox:1";
 
+/// A pod on a node that says something by HTTP, and the Service `web` before it, of which more may be said.
+fn web(node: &str, says: &str, more: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, labels: {{app: web}}}}
+spec:
+  nodeName: {node}
+  containers:
+    - {{name: web, image: \"{TOOLBOX}\", command: [sh, -c, 'echo {says} > index.html; exec busybox httpd -f -p 80']}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{{more}selector: {{app: web}}, ports: [{{port: 80}}]}}
+"
+    )
+}
+
 #[test]
 fn a_virtual_machine_is_a_worker_like_any_other() {
     let lab = Lab::up("machines", &["--workers", "1", "--vm-workers", "1"]);
@@ -43,20 +63,7 @@ fn a_virtual_machine_is_a_worker_like_any_other() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 65_534);
 
     // A pod on it answers pods elsewhere by a Service, and ssh and cp find the node.
-    lab.apply("machines", &format!("
-apiVersion: v1
-kind: Pod
-metadata: {{name: web, labels: {{app: web}}}}
-spec:
-  nodeName: w-2
-  containers:
-    - {{name: web, image: \"{TOOLBOX}\", command: [sh, -c, 'echo from the machine > index.html; exec busybox httpd -f -p 80']}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
-"));
+    lab.apply("machines", &web("w-2", "from the machine", ""));
     lab.await_pod("machines", "web");
     for node in ["cp-1", "w-1", "w-2"] {
         let address = lab.kubectl(
@@ -237,20 +244,7 @@ fn two_clusters_with_machines_do_not_know_of_each_other() {
             "1Gi",
         ])
         .ok();
-        lab.apply(cluster, &format!("
-apiVersion: v1
-kind: Pod
-metadata: {{name: web, labels: {{app: web}}}}
-spec:
-  nodeName: w-1
-  containers:
-    - {{name: web, image: \"{TOOLBOX}\", command: [sh, -c, 'echo {cluster} > index.html; exec busybox httpd -f -p 80']}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec: {{clusterIP: 10.96.0.80, selector: {{app: web}}, ports: [{{port: 80}}]}}
-"));
+        lab.apply(cluster, &web("w-1", cluster, "clusterIP: 10.96.0.80, "));
     }
     let on =
         |cluster: &str, node: &str, script: &str| lab.exec(cluster, node, &["sh", "-c", script]);
