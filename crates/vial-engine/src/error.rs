@@ -139,6 +139,20 @@ pub enum Error {
         /// The node.
         node: String,
     },
+    /// A template.
+    #[error(transparent)]
+    Template(#[from] crate::template::TemplateError),
+    /// A template that cannot go on here.
+    #[error(transparent)]
+    Unfit(#[from] crate::template::Unfit),
+    /// Something that cannot be frozen.
+    #[error("cluster {cluster} cannot be frozen: {why}")]
+    Unfreezable {
+        /// Which.
+        cluster: String,
+        /// Why.
+        why: String,
+    },
     /// A change that a living cluster cannot take.
     #[error("cluster {cluster}: {what} cannot be changed while it exists")]
     Unchangeable {
@@ -213,6 +227,10 @@ impl Error {
                 Some("vial down removes the cluster; vial up makes it anew".into())
             }
             Self::Images(error) => error.hint(),
+            Self::Template(error) => error.hint(),
+            Self::Unfit(_) => {
+                Some("--cold starts a cluster from its disks; or freeze one again here".into())
+            }
             Self::Memory { .. } => {
                 Some("--vm-memory, or `memory` in vial.yaml, asks for less (512Mi at least)".into())
             }

@@ -18,6 +18,7 @@ mod check;
 mod container;
 mod disks;
 mod down;
+mod go_on;
 mod limits;
 mod machine;
 mod machines;
@@ -33,12 +34,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use accelerator::find_out as find_out_accelerator;
+pub(crate) use accelerator::name as accelerator_name;
 pub use boot::boot;
 pub use bring_up::{bring_up, connect};
 pub use check::check;
 pub use disks::disks;
 pub(crate) use disks::on_host;
 pub use down::down;
+pub use go_on::go_on;
 pub use limits::raise as raise_limits;
 pub use machines::machines;
 pub use program::installed as program;
@@ -49,6 +52,7 @@ use vial_image::NodeImage;
 use vial_sandbox::{Maker, Sandbox, SandboxSpec, inside};
 use vial_spec::{ClusterSpec, NodeConfig, SandboxConfig};
 
+use crate::freeze;
 use crate::paths::Paths;
 use crate::pki::ClusterPki;
 use crate::plan::{ADMIN, Change, Facts, ImageFacts, MachineFacts, Plan, changes, plan};
@@ -127,6 +131,8 @@ pub fn prepare(
                 registry_port: birth.registry_port,
                 ports: Vec::new(),
                 stopped: BTreeSet::new(),
+                template: None,
+                paused: false,
             }
         }
     };
@@ -222,13 +228,14 @@ pub async fn sandbox(
         return Ok(sandbox.into());
     }
     maker.sweep(&spec).await?;
+    let frozen = freeze::place(paths, &prepared.record.name);
     let nodes = prepared.plan.spec.nodes.iter();
     let mounts = nodes
         .flat_map(NodeConfig::host_paths)
         .map(|(path, read_only)| (path.to_path_buf(), read_only))
         .collect();
     let machine = match prepared.plan.spec.sandbox.machine() {
-        Some(wanted) => Some(sealed::lay(paths, prepared, wanted).await?),
+        Some(wanted) => Some(sealed::lay(paths, prepared, wanted, frozen).await?),
         None => None,
     };
     let spec = SandboxSpec {
@@ -237,5 +244,8 @@ pub async fn sandbox(
         machine,
         ..spec
     };
-    Ok(maker.make(&spec).await?.into())
+    let sandbox = maker.make(&spec).await?;
+    // What goes on from it is ahead of it from here on.
+    freeze::forget(paths, &prepared.record.name)?;
+    Ok(sandbox.into())
 }

@@ -5,11 +5,13 @@
 //!
 //! # What is on disk
 //! `$VIAL_HOME/clusters/NAME/`: `cluster.json` ([`record`]), `pki/` ([`pki`]), `nodes/` (writable disks of the nodes),
-//! `images/` (container images that were loaded, [`images`]).
+//! `images/` (container images that were loaded, [`images`]), `frozen/` (its processes while they do not run, [`freeze`]).
+//! `$VIAL_HOME/templates/NAME/`: frozen clusters ([`template`]).
 
 pub mod check;
 mod error;
 pub mod execute;
+pub mod freeze;
 pub mod images;
 pub mod kube_api;
 pub mod paths;
@@ -17,5 +19,6 @@ pub mod pki;
 pub mod plan;
 pub mod progress;
 pub mod record;
+pub mod template;
 
 pub use error::{Error, Result};

@@ -178,6 +178,12 @@ impl Paths {
         self.clusters_dir().join(name)
     }
 
+    /// All templates' directories.
+    #[must_use]
+    pub fn templates_dir(&self) -> PathBuf {
+        self.home.join("templates")
+    }
+
     /// What is in one cluster's registry.
     #[must_use]
     pub fn registry_dir(&self, name: &str) -> PathBuf {

@@ -30,7 +30,8 @@ pub enum Progress {
 
 impl Progress {
     /// A note about the whole cluster.
-    pub(crate) fn note(text: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn note(text: impl Into<String>) -> Self {
         Self::Note {
             text: text.into(),
             node: None,

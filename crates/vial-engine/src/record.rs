@@ -53,6 +53,12 @@ pub struct Record {
     /// Nodes that were stopped by command: they stay so until they are started by command.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub stopped: BTreeSet<String>,
+    /// The template that it went on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// It was halted by command: it stays so until it is resumed by command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// A forwarded port, as it was asked for and where it is, for the cluster's life.

@@ -28,8 +28,10 @@ mod files;
 mod identity;
 mod kernel;
 mod network;
+mod node;
 mod sandbox;
 mod spec;
+mod wake;
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -39,7 +41,7 @@ use std::process::{Command, ExitCode};
 
 use rustix::system::{RebootCommand, reboot};
 use vial_agent::Ended;
-use vial_link::{OwnNetwork, PORT_NAME, VirtioPort};
+use vial_link::{PORT_NAME, VirtioPort};
 use vial_sys::{During as _, SysError, error_chain};
 
 pub use spec::{Clone, DataMount, Interface, MachineSpec, Role, Route};
@@ -112,7 +114,7 @@ fn prepare() -> Result<Infallible, Error> {
 
 fn serve() -> Result<Ended, Error> {
     let port = VirtioPort::named(PORT_NAME);
-    let line = vial_link::serve(port, AGENT_SOCKET, OwnNetwork);
+    let line = vial_link::serve(port, AGENT_SOCKET, node::Network);
     Ok(vial_agent::serve(Path::new(AGENT_SOCKET), line)?)
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vial_agent::Ended;
-use vial_link::{Networks, PORT_NAME, Place, VirtioPort};
+use vial_link::{Networks, PORT_NAME, Place, VirtioPort, Wake};
 use vial_net::{Inside, NetError};
 use vial_node::init;
 use vial_sys::SysError;
@@ -82,5 +82,9 @@ impl Networks for OfNodes {
             .bind_udp(address)
             .await
             .map_err(to_io)
+    }
+
+    fn wake(&self, wake: &Wake) -> io::Result<()> {
+        crate::wake::wake(wake)
     }
 }

@@ -6,6 +6,8 @@
 //! | `POST /v1/up` with [`UpRequest`] | a stream of [`Event`], one JSON object a line, closed by `done` or `failed` |
 //! | `POST /v1/down` | the same |
 //! | `POST /v1/nodes` with [`NodesRequest`] | the same |
+//! | `POST /v1/state` with [`StateRequest`] | the same |
+//! | `POST /v1/thaw` with [`ThawRequest`] | the same |
 //! | `GET /v1/images` | a list of [`NodeImageStatus`] |
 //! | `POST /v1/images/deliver` with [`ImagesRequest`] | a stream of [`Event`]: images of the cluster's store come to its nodes |
 //! | `POST /v1/images/remove` with [`ImagesRequest`] | the same: they go from the nodes |
@@ -48,11 +50,27 @@ pub struct Refusal {
 pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Bring the cluster to this state: create, change or start.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpRequest {
     /// The wanted state.
     pub spec: ClusterSpec,
+    /// Where it starts from.
+    #[serde(default)]
+    pub start: Start,
+}
+
+/// Where a cluster that does not run starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Start {
+    /// What it was frozen to; a new one from a pristine template of its shape; else from its disks.
+    #[default]
+    Quickest,
+    /// As the quickest, but a new one has keys that no other cluster has: not from a template.
+    FreshKeys,
+    /// From its disks, whatever it was frozen to.
+    Cold,
 }
 
 /// Something is to become of single nodes.
@@ -94,6 +112,41 @@ pub enum NodesRequest {
         /// A worker that they take after, instead.
         like: Option<String>,
     },
+}
+
+/// Something is to become of all that runs in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "action",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum StateRequest {
+    /// It is frozen to a template.
+    Freeze {
+        /// Its name.
+        template: String,
+        /// It may take the place of another one.
+        replace: bool,
+        /// The cluster does not go on: it is stopped, as by [`Stop`](Self::Stop).
+        stop: bool,
+    },
+    /// It is frozen in its place, and ends: the next `up` has it go on.
+    Stop,
+    /// It halts, and keeps its memory.
+    Pause,
+    /// It goes on after a pause.
+    Resume,
+}
+
+/// Make the cluster, which is not there yet, of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThawRequest {
+    /// Its name.
+    pub template: String,
+    /// Start it from its disks: its processes are left behind.
+    pub cold: bool,
 }
 
 /// Remove from the registry what no image needs any more.
@@ -178,6 +231,10 @@ pub enum Phase {
     Degraded,
     /// Its disks are there, its sandbox is not: `vial up NAME` starts it again.
     Stopped,
+    /// As stopped, but all that ran in it is kept on disk: `vial start NAME` has it go on.
+    Frozen,
+    /// It is halted, and keeps its memory: `vial resume NAME` has it go on.
+    Paused,
     /// A `down` is at work, or was interrupted.
     Deleting,
     /// What is remembered of it cannot be read: only `vial down NAME` is sure to work.

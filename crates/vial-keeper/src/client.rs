@@ -14,7 +14,8 @@ use vial_spec::target::{Target, TargetPort};
 
 use crate::api::{
     AddPorts, CheckEvent, ClusterStatus, CollectRequest, Event, ImagesRequest, KubeAccess,
-    NodeImageStatus, NodesRequest, PortStatus, Refusal, RemovePorts, STREAM, UpRequest,
+    NodeImageStatus, NodesRequest, PortStatus, Refusal, RemovePorts, STREAM, StateRequest,
+    ThawRequest, UpRequest,
 };
 use crate::clusters::lives;
 
@@ -190,6 +191,30 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
         let body = serde_json::to_vec(request).unwrap_or_default();
         self.post("/v1/nodes", body).await
+    }
+
+    /// Freezes, stops, pauses or resumes all that runs; events until `done` or `failed`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn state(
+        &self,
+        request: &StateRequest,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        self.post("/v1/state", body).await
+    }
+
+    /// Makes the cluster of a template; events until `done` or `failed`.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn thaw(
+        &self,
+        request: &ThawRequest,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        self.post("/v1/thaw", body).await
     }
 
     /// Removes the cluster; events until `done` or `failed`. See [`gone`](Self::gone).

@@ -38,7 +38,7 @@ async fn one(paths: &Paths, name: &str) -> Option<ClusterStatus> {
         }
         Err(error) => {
             let mut status = match Record::load(paths, name) {
-                Ok(Some(record)) => status::of_record(&record),
+                Ok(Some(record)) => status::of_record(paths, &record),
                 _ => status::of_name(name, Phase::Unknown, String::new()),
             };
             status.phase = Phase::Unknown;
@@ -65,7 +65,9 @@ async fn look(paths: &Paths, name: &str) -> Result<Option<ClusterStatus>, Client
         return Client::start(paths, name).await?.status().await;
     }
     let record = Record::load(paths, name).ok().flatten();
-    Ok(record.as_ref().map(status::of_record))
+    Ok(record
+        .as_ref()
+        .map(|record| status::of_record(paths, record)))
 }
 
 /// Does the cluster have a living sandbox? When not, what its sandbox left is swept.

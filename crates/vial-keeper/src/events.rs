@@ -78,6 +78,16 @@ pub enum What {
     SandboxStarted,
     /// The sandbox ended by itself.
     SandboxEnded,
+    /// All that runs was frozen to a template; the cluster went on, or was stopped.
+    Frozen,
+    /// It could not be frozen, and went on.
+    FreezeFailed,
+    /// The cluster was stopped by command, its processes are on disk.
+    Stopped,
+    /// All that runs was halted by command.
+    Paused,
+    /// It went on by command.
+    Resumed,
     /// A container of a node ended by itself.
     ContainerEnded,
     /// The virtual machine that a node is ended by itself.
@@ -119,6 +129,7 @@ impl What {
             | Self::DownFailed
             | Self::KeeperFailed
             | Self::SandboxEnded
+            | Self::FreezeFailed
             | Self::ContainerEnded
             | Self::MachineEnded
             | Self::NodeNotReady

@@ -4,8 +4,10 @@ use std::error::Error as StdError;
 use std::io::ErrorKind;
 
 use vial_engine::Error;
+use vial_engine::template::TemplateError;
 
 use crate::api::Event;
+use crate::frozen;
 use crate::nodes::Refused;
 use crate::ports::{Conflict, Taken};
 
@@ -54,6 +56,9 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
             },
         };
     }
+    if let Some(refused) = error.downcast_ref::<frozen::Refused>() {
+        return conflict(refused.to_string(), Some(refused.hint()));
+    }
     let engine = error.downcast_ref::<Error>();
     // Between processes an error is text: what the kernel says of EPERM and EROFS is the same everywhere.
     let refused = says(
@@ -72,7 +77,14 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
         Some(format!("vial status {cluster} shows how far it came; vial up {cluster} tries again, vial down {cluster} removes it"))
     });
     let code = match engine {
-        Some(Error::Unchangeable { .. } | Error::NoControlPlane { .. }) => code::CONFLICT,
+        Some(Error::Template(TemplateError::Unknown { .. })) => code::NOT_FOUND,
+        Some(Error::Template(TemplateError::Name { .. })) => code::BAD_INPUT,
+        Some(
+            Error::Unchangeable { .. }
+            | Error::NoControlPlane { .. }
+            | Error::Template(_)
+            | Error::Unfit(_),
+        ) => code::CONFLICT,
         _ if says(error, ErrorKind::StorageFull, "No space left on device") => code::NO_SPACE,
         _ if refused => code::NOT_PERMITTED,
         _ => code::FAILED,

@@ -17,7 +17,7 @@ use vial_engine::record::Record;
 use vial_sandbox::{AnyMaker, Maker, Sandbox};
 use vial_spec::ClusterSpec;
 
-use crate::api::{Event, NodesRequest, UpRequest};
+use crate::api::{Event, NodesRequest, StateRequest, ThawRequest, UpRequest};
 use crate::events::{About, Book, What};
 use crate::lock::try_own;
 use crate::operation::{By, Kind, Operation};
@@ -307,7 +307,7 @@ impl Keeper {
     /// Starts an `up`, or joins the one that is at work with the same specification. While a person's `up` to something
     /// else or a `down` is at work it is refused.
     pub(crate) fn up(self: &Arc<Self>, request: UpRequest, by: By) -> Arc<Operation> {
-        self.begin(Kind::Up(Box::new(request.spec)), by)
+        self.begin(Kind::Up(Box::new(request)), by)
     }
 
     fn begin(self: &Arc<Self>, kind: Kind, by: By) -> Arc<Operation> {
@@ -343,6 +343,16 @@ impl Keeper {
     /// Starts what is to become of nodes, or joins the same. While anything else of a person is at work it is refused.
     pub(crate) fn nodes(self: &Arc<Self>, request: NodesRequest) -> Arc<Operation> {
         self.begin(Kind::Nodes(request), By::Person)
+    }
+
+    /// Starts what is to become of all that runs, or joins the same. While anything else of a person is at work it is refused.
+    pub(crate) fn state_of_all(self: &Arc<Self>, request: StateRequest) -> Arc<Operation> {
+        self.begin(Kind::State(request), By::Person)
+    }
+
+    /// Starts to make the cluster of a template, or joins the same.
+    pub(crate) fn thaw(self: &Arc<Self>, request: ThawRequest) -> Arc<Operation> {
+        self.begin(Kind::Thaw(request), By::Person)
     }
 
     /// Starts a `down`, or joins the one that is at work; an `up` that is at work ends.

@@ -28,6 +28,7 @@ mod clusters;
 mod connect;
 pub mod events;
 mod failure;
+mod frozen;
 mod images;
 pub mod inside;
 mod keeper;

@@ -10,17 +10,20 @@ use std::time::Instant;
 use futures::Stream;
 use tokio::sync::watch;
 use vial_engine::progress::{Progress, Reporter};
-use vial_spec::ClusterSpec;
 
-use crate::api::{Event, NodesRequest};
+use crate::api::{Event, NodesRequest, StateRequest, ThawRequest, UpRequest};
 
 /// What is being done.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     /// To this state.
-    Up(Box<ClusterSpec>),
+    Up(Box<UpRequest>),
     /// Something becomes of single nodes.
     Nodes(NodesRequest),
+    /// Something becomes of all that runs.
+    State(StateRequest),
+    /// It is made of a template.
+    Thaw(ThawRequest),
     /// The end of the cluster.
     Down,
     /// Container images come to its nodes, or go. It does not keep an `up` or a `down` from beginning.

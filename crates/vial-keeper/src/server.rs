@@ -22,7 +22,8 @@ use vial_engine::plan::{ADMIN, Plan};
 use vial_spec::ClusterSpec;
 
 use crate::api::{
-    BEAT, CheckEvent, CheckResult, CollectRequest, KubeAccess, NodesRequest, UpRequest,
+    BEAT, CheckEvent, CheckResult, CollectRequest, KubeAccess, NodesRequest, StateRequest,
+    ThawRequest, UpRequest,
 };
 use crate::keeper::Keeper;
 use crate::operation::By;
@@ -48,6 +49,8 @@ pub(crate) async fn serve(
         .route("/v1/up", post(post_up))
         .route("/v1/down", post(post_down))
         .route("/v1/nodes", post(post_nodes))
+        .route("/v1/state", post(post_state))
+        .route("/v1/thaw", post(post_thaw))
         .route("/v1/check", post(post_check))
         .route(
             "/v1/ports",
@@ -129,6 +132,20 @@ async fn post_nodes(
     Json(request): Json<NodesRequest>,
 ) -> Response {
     lines(keeper.nodes(request).events())
+}
+
+async fn post_state(
+    State(keeper): State<Arc<Keeper>>,
+    Json(request): Json<StateRequest>,
+) -> Response {
+    lines(keeper.state_of_all(request).events())
+}
+
+async fn post_thaw(
+    State(keeper): State<Arc<Keeper>>,
+    Json(request): Json<ThawRequest>,
+) -> Response {
+    lines(keeper.thaw(request).events())
 }
 
 async fn post_check(State(keeper): State<Arc<Keeper>>) -> Response {

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
+use vial_engine::freeze;
+use vial_engine::paths::Paths;
 use vial_engine::plan::{REGISTRY, REGISTRY_NAME};
 use vial_engine::record::{Journal, Record};
 use vial_rpc::ListComponentsRequest;
@@ -27,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The present state; `None` when there is no cluster (any more), or none that can be read.
 pub(crate) async fn of(keeper: &Keeper) -> Option<ClusterStatus> {
     let record = keeper.record().ok().flatten()?;
-    let mut status = of_record(&record);
+    let mut status = of_record(&keeper.paths, &record);
     status.keeper_pid = Some(std::process::id());
     status.sandbox_pid = keeper.sandbox_pid().await;
     status.message = keeper.trouble();
@@ -35,20 +37,26 @@ pub(crate) async fn of(keeper: &Keeper) -> Option<ClusterStatus> {
         let ended = keeper.story.machine_ended(&node.name);
         node.ended = ended.map(|(time, message)| MachineEnd { time, message });
     }
-    if let Some(living) = &keeper.living() {
+    // Who is halted does not answer.
+    if let Some(living) = &keeper.living()
+        && !record.paused
+    {
         fill(&mut status, &record, living).await;
     }
-    status.phase = phase(keeper.last().as_deref(), record.journal, &status);
+    status.phase = phase(keeper.last().as_deref(), &record, &status);
     Some(status)
 }
 
 /// What the record alone says: a cluster without a sandbox.
-pub(crate) fn of_record(record: &Record) -> ClusterStatus {
+pub(crate) fn of_record(paths: &Paths, record: &Record) -> ClusterStatus {
     ClusterStatus {
         name: record.name.clone(),
         uid: record.uid.clone(),
         phase: match record.journal {
             Journal::Deleting => Phase::Deleting,
+            Journal::Creating | Journal::Up if freeze::is_frozen(paths, &record.name) => {
+                Phase::Frozen
+            }
             Journal::Creating | Journal::Up => Phase::Stopped,
         },
         message: None,
@@ -129,7 +137,7 @@ pub(crate) fn of_name(name: &str, phase: Phase, why: String) -> ClusterStatus {
 }
 
 /// A running operation wins; then the worst of what was seen. What the keeper does of its own is no new creation.
-fn phase(last: Option<&Operation>, journal: Journal, status: &ClusterStatus) -> Phase {
+fn phase(last: Option<&Operation>, record: &Record, status: &ClusterStatus) -> Phase {
     let busy = last.filter(|last| !last.is_finished() && last.by == By::Person);
     let repaired = last.is_some_and(|last| last.by == By::Keeper);
     let well = |node: &NodeStatus| {
@@ -140,10 +148,12 @@ fn phase(last: Option<&Operation>, journal: Journal, status: &ClusterStatus) -> 
     };
     let registry = status.registry.component.as_ref();
     let registry = registry.is_some_and(|registry| registry.state == "ready");
-    match (busy.map(|busy| &busy.kind), journal) {
+    match (busy.map(|busy| &busy.kind), record.journal) {
         (Some(Kind::Down), _) | (_, Journal::Deleting) => Phase::Deleting,
-        (Some(Kind::Up(_)), _) => Phase::Creating,
-        _ if status.sandbox_pid.is_none() => Phase::Stopped,
+        (Some(Kind::Up(_) | Kind::Thaw(_)), _) => Phase::Creating,
+        // As the record has it: stopped, or frozen.
+        _ if status.sandbox_pid.is_none() => status.phase,
+        _ if record.paused => Phase::Paused,
         (_, Journal::Creating) if !repaired => Phase::Creating,
         (_, _) if status.nodes.iter().all(well) && registry => Phase::Running,
         (_, _) => Phase::Degraded,

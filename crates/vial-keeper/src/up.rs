@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vial_engine::execute::{self, Birth, Prepared};
+use vial_engine::freeze;
 use vial_engine::kube_api;
 use vial_engine::progress::{Progress, Reporter, step};
 use vial_engine::record::{Journal, Record};
@@ -10,9 +11,10 @@ use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
 
-use crate::api::Event;
+use crate::api::{Event, Start, UpRequest};
 use crate::events::{About, What};
 use crate::failure::{self, chain};
+use crate::frozen;
 use crate::keeper::{Keeper, Living};
 use crate::nodes::{self, Refused};
 use crate::operation::{Kind, Operation};
@@ -36,6 +38,10 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
             }
             return Ok(keeper.maker.sweep(&spec).await?);
         };
+        // A freeze may have been cut, and have left it halted.
+        if !record.paused {
+            sandbox.resume().await?;
+        }
         let image = image(keeper, &record.spec.node_image, Some(&record.image_digest))?;
         let journal = record.journal;
         let mut prepared =
@@ -69,11 +75,14 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
 pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
     let report = told(&keeper, operation.reporter());
     let done = match &operation.kind {
-        Kind::Up(spec) => bring(&keeper, spec, &report).await,
+        Kind::Up(request) => start(&keeper, request, &report).await,
         Kind::Nodes(request) => nodes::work(&keeper, request, &report).await,
+        Kind::State(request) => frozen::work(&keeper, request, &report).await,
+        Kind::Thaw(request) => frozen::thaw(&keeper, request, &report).await,
         Kind::Down | Kind::Images => Ok(()),
     };
-    let refused = matches!(&done, Err(error) if error.is::<Refused>());
+    let refused =
+        matches!(&done, Err(error) if error.is::<Refused>() || error.is::<frozen::Refused>());
     let last = match done {
         Ok(()) => Event::Done {
             status: status::of(&keeper).await.map(Box::new),
@@ -89,13 +98,17 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
     match &last {
         // Nothing was begun.
         Event::Failed { .. } if refused => {}
+        // It goes on as before.
+        Event::Failed { message, .. } if matches!(operation.kind, Kind::State(_)) => {
+            keeper.tell(What::FreezeFailed, message);
+        }
         Event::Failed { message, .. } => {
             keeper.set_trouble(Some(format!("the last up failed: {message}")));
             keeper.tell(What::UpFailed, message);
         }
         _ => {
             keeper.set_trouble(None);
-            if matches!(operation.kind, Kind::Up(_)) {
+            if matches!(operation.kind, Kind::Up(_) | Kind::Thaw(_)) {
                 keeper.tell(What::UpFinished, "the cluster is up");
             }
         }
@@ -103,9 +116,21 @@ pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
     let is_up = matches!(last, Event::Done { .. });
     operation.tell(last);
     keeper.changed.notify_waiters();
-    if is_up {
+    if is_up && keeper.living().is_some() {
         means::begin(&keeper);
     }
+}
+
+/// Brings the cluster to this state, from where it is wanted to start.
+async fn start(
+    keeper: &Arc<Keeper>,
+    request: &UpRequest,
+    report: &Reporter,
+) -> Result<(), Failure> {
+    if request.start == Start::Cold && keeper.living().is_none() {
+        freeze::forget(&keeper.paths, &keeper.name)?;
+    }
+    bring(keeper, &request.spec, report).await
 }
 
 /// Brings the cluster to this state.
@@ -120,6 +145,9 @@ pub(crate) async fn bring(
         &spec.node_image,
         record.as_ref().map(|record| record.image_digest.as_str()),
     )?;
+    if record.is_some_and(|record| record.paused) {
+        frozen::resume(keeper).await?;
+    }
     let before = keeper.living().map(|living| Arc::clone(&living.plan));
     execute::check(spec, before.as_ref().map(|plan| &plan.spec))?;
     execute::find_out_accelerator(&keeper.paths, spec, &image, report).await;
@@ -138,6 +166,7 @@ pub(crate) async fn bring(
     };
     let (prepared, held) = prepare(keeper, spec, &image, birth).await?;
     execute::raise_limits(&keeper.paths, report)?;
+    let frozen = freeze::is_frozen(&keeper.paths, &keeper.name);
     let (sandbox, prepared) = make(keeper, prepared, report).await?;
     if keeper.living().is_none() {
         let own = match own {
@@ -149,8 +178,18 @@ pub(crate) async fn bring(
     keeper.change(spec, held).await;
     let living = keeper.living().ok_or("the sandbox ended")?;
     let _images = keeper.images.lock().await;
+    let bringing = async {
+        let (paths, sandbox) = (&keeper.paths, living.sandbox.as_ref());
+        if frozen {
+            execute::go_on(&prepared, sandbox, &living.client, report).await?;
+        }
+        match frozen && prepared.changes.is_empty() {
+            true => Ok(()),
+            false => execute::bring_up(paths, &prepared, sandbox, report).await,
+        }
+    };
     tokio::select! {
-        done = execute::bring_up(&keeper.paths, &prepared, living.sandbox.as_ref(), report) => done?,
+        done = bringing => done?,
         () = living.sandbox.ended() => return Err("the sandbox ended".into()),
     }
     finish(keeper, prepared.record).await?;
@@ -316,7 +355,7 @@ fn image(
 }
 
 /// 64 random bits.
-fn uid() -> std::io::Result<String> {
+pub(crate) fn uid() -> std::io::Result<String> {
     use std::io::Read as _;
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -19,11 +19,11 @@ use vial_rpc::init_client::InitClient;
 use vial_rpc::{Channel, ContainerStatus, ListContainersRequest, WatchContainersRequest};
 use vial_sandbox::Sandbox;
 
-use crate::api::UpRequest;
+use crate::api::{Start, UpRequest};
 use crate::events::{About, What};
 use crate::failure::chain;
 use crate::keeper::Keeper;
-use crate::operation::By;
+use crate::operation::{By, Kind};
 use crate::{machine, nodes};
 
 /// Before the first process of the sandbox is asked again, when it did not answer.
@@ -42,8 +42,8 @@ pub(crate) async fn sandbox(keeper: Arc<Keeper>, sandbox: Arc<dyn Sandbox>) {
     sandbox.ended().await;
     nodes.abort();
     drop(sandbox);
-    // A `down` sweeps by itself.
-    if keeper.busy() == Some(crate::operation::Kind::Down) {
+    // A `down` sweeps by itself, and so does who stops it.
+    if matches!(keeper.busy(), Some(Kind::Down | Kind::State(_))) {
         return;
     }
     tracing::warn!(cluster = keeper.name, "the sandbox ended");
@@ -181,7 +181,8 @@ async fn bring_back(keeper: &Arc<Keeper>, fallen: &[ContainerStatus], back_off: 
         Ok(None) => return,
         Err(error) => return keeper.set_trouble(Some(format!("{what}; {}", chain(&error)))),
     };
-    let operation = keeper.up(UpRequest { spec }, By::Keeper);
+    let start = Start::default();
+    let operation = keeper.up(UpRequest { spec, start }, By::Keeper);
     operation.finished().await;
     match operation.failure() {
         None => tracing::info!(attempt, "brought back"),

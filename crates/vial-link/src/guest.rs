@@ -128,6 +128,10 @@ async fn serve_stream(mut stream: Stream, guest: Guest<impl Networks>) -> io::Re
             Ok(socket) => datagram::pass(said(stream).await?, socket).await,
             Err(error) => refuse(stream, &error.to_string()).await,
         },
+        Target::Wake(wake) => match networks.wake(&wake) {
+            Ok(()) => said(stream).await?.shutdown().await,
+            Err(error) => refuse(stream, &error.to_string()).await,
+        },
     }
 }
 

@@ -37,6 +37,7 @@ mod role;
 mod session;
 mod stream;
 mod target;
+mod wake;
 mod wire;
 
 pub use datagram::{Datagrams, bind_udp};
@@ -49,3 +50,4 @@ pub use port::{PORT_NAME, Port, PortError, VirtioPort};
 pub use role::main;
 pub use stream::Stream;
 pub use target::{Answer, LONGEST, Place, Target, TargetError};
+pub use wake::{Wake, wake};

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::target::Place;
+use crate::wake::Wake;
 
-/// Makes sockets in the networks of a guest.
+/// Makes sockets in the networks of a guest, and tells its kernel the time.
 pub trait Networks: Clone + Send + Sync + 'static {
     /// A connection to `address` as from `place`, without Nagle's delay.
     fn dial(
@@ -28,6 +29,13 @@ pub trait Networks: Clone + Send + Sync + 'static {
         place: &Place,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<UdpSocket>> + Send;
+    /// Makes up for the time in which the guest did not run. Who is no machine has missed nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn wake(&self, _wake: &Wake) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The one network of a guest that is a node.

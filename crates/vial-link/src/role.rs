@@ -33,6 +33,7 @@ use vial_sys::error_chain;
 
 use crate::host::{Host, OpenError, Opener};
 use crate::target::Target;
+use crate::wake::Wake;
 use arguments::Arguments;
 use sockets::Sockets;
 
@@ -146,7 +147,16 @@ async fn converse(
     Some(served)
 }
 
+/// Before anybody reaches it, the guest knows what time it is: it may go on from years ago.
+async fn wake(opener: &Opener) -> Result<(), OpenError> {
+    let wake = Wake::up().map_err(OpenError::Lost)?;
+    opener.open(&Target::Wake(wake)).await.map(drop)
+}
+
 async fn serve_guest(opener: Opener, arguments: &Arguments) -> Result<(), RoleError> {
+    if let Err(error) = wake(&opener).await {
+        tracing::warn!("the guest does not wake: {}", error_chain(&error));
+    }
     if let Err(error) = opener.open(&Target::Agent).await {
         tracing::warn!("the agent does not answer: {}", error_chain(&error));
         if matches!(error, OpenError::Lost(_)) {

@@ -8,6 +8,7 @@
 //!                 listen - 10.89.0.1:53                   connections to an address of the guest: a line each, `ID PEER`
 //!                 accept 7                                the connection ID of a listener
 //!                 udp - 10.89.0.1:53                      datagrams of an address of the guest: see datagram.rs
+//!                 wake 1796040000000000 0f3c…             what time it is, and entropy: see wake.rs
 //! guest → host    ok                                      from here on the bytes are the target's
 //!                 error TEXT                              and the stream ends
 //! ```
@@ -21,6 +22,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use crate::wake::Wake;
 
 /// How long a line may be, its end included: sockaddr_un's path is 108 bytes (unix(7)), an error tells a little more.
 pub const LONGEST: usize = 512;
@@ -42,6 +45,8 @@ pub enum Target {
     Accept(u64),
     /// Datagrams of an address of the guest.
     Udp(Place, SocketAddr),
+    /// Nowhere: the guest learns what it missed while it did not run.
+    Wake(Wake),
 }
 
 /// A network of the guest.
@@ -67,7 +72,7 @@ impl fmt::Display for Place {
 pub enum TargetError {
     /// The first word is none of those.
     #[error(
-        "{word:?} is no kind of target: agent, unix PATH, tcp ADDRESS:PORT, dial, listen, accept or udp"
+        "{word:?} is no kind of target: agent, unix PATH, tcp ADDRESS:PORT, dial, listen, accept, udp or wake"
     )]
     Kind {
         /// What was there.
@@ -97,6 +102,9 @@ pub enum TargetError {
         /// What was there.
         id: String,
     },
+    /// It tells no time, or no entropy.
+    #[error("this tells no time in microseconds and 32 bytes of entropy")]
+    Wake,
 }
 
 /// sockaddr_un has room for 108 bytes with the closing NUL (unix(7)).
@@ -112,6 +120,7 @@ impl fmt::Display for Target {
             Self::Listen(place, address) => write!(f, "listen {place} {address}"),
             Self::Accept(id) => write!(f, "accept {id}"),
             Self::Udp(place, address) => write!(f, "udp {place} {address}"),
+            Self::Wake(wake) => write!(f, "wake {wake}"),
         }
     }
 }
@@ -130,6 +139,7 @@ impl FromStr for Target {
             "listen" => at(rest).map(|(place, address)| Self::Listen(place, address)),
             "udp" => at(rest).map(|(place, address)| Self::Udp(place, address)),
             "accept" => number(rest).map(Self::Accept),
+            "wake" => rest.parse().map(Self::Wake),
             _ => Err(TargetError::Kind {
                 word: line.to_owned(),
             }),

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::layers::Layers;
+
 /// Options and their values, in the order in which they are given.
 #[derive(Debug, Default)]
 pub struct Arguments(Vec<String>);
@@ -20,12 +22,22 @@ impl Arguments {
 
     /// A raw disk of the guest, which finds it by its serial `name`. `options` are those of `-blockdev`.
     pub fn disk(&mut self, name: &str, file: impl Display, options: &str) {
+        self.disk_of("raw", name, file, options);
+    }
+
+    /// A disk that may be frozen; the last of its files is seen by QEMU as `top`. See [`disk_device`].
+    pub fn layers(&mut self, name: &str, files: &Layers, top: impl Display, options: &str) {
+        self.disk_of(files.format(), name, top, options);
+    }
+
+    fn disk_of(&mut self, format: &str, name: &str, file: impl Display, options: &str) {
         let file = escaped(file);
-        self.set(
-            "-blockdev",
-            format!("driver=raw,node-name={name},{options},file.driver=file,file.filename={file}"),
+        let node = format!(
+            "driver={format},node-name={name},{options},file.driver=file,file.filename={file}"
         );
-        let device = format!("virtio-blk-pci,drive={name},serial={name}");
+        self.set("-blockdev", node);
+        let id = disk_device(name);
+        let device = format!("virtio-blk-pci,drive={name},serial={name},id={id}");
         self.set("-device", device);
     }
 
@@ -46,6 +58,12 @@ impl Arguments {
     pub fn words(self) -> Vec<String> {
         self.0
     }
+}
+
+/// How the monitor calls the device of a disk.
+#[must_use]
+pub fn disk_device(name: &str) -> String {
+    format!("disk-{name}")
 }
 
 /// A value within a list of options: commas are doubled (qemu(1)).

@@ -5,6 +5,8 @@
 //!  qmp        commands and events of a running machine     qmp.sock
 //!  console    its serial console, with what it said before console.sock, console.log
 //!  probe      whether the host's KVM really runs a guest, once a boot of the host
+//!  frozen     its state in files, from which it goes on   memory, devices
+//!  layers     its disks' files: what was frozen stays     data, data.1, …
 //!  program    the QEMU of a node image, for the host itself: nothing is installed for it
 //! ```
 //!
@@ -12,6 +14,8 @@
 
 pub mod arguments;
 pub mod console;
+pub mod frozen;
+pub mod layers;
 pub mod probe;
 pub mod program;
 pub mod qmp;
@@ -19,6 +23,8 @@ pub mod qmp;
 mod testing;
 
 pub use arguments::Arguments;
+pub use frozen::Frozen;
+pub use layers::Layers;
 pub use probe::{Accelerator, Verdict};
 pub use program::Program;
 pub use qmp::{Qmp, QmpError};

@@ -13,26 +13,31 @@
 
 mod commands;
 mod event;
+mod lend;
 mod message;
+mod migration;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use commands::{Cpu, Memory, RunState, Status};
 pub use event::{Event, EventKind, ShutdownReason};
+pub use lend::Lent;
 pub use message::Version;
 use message::{Message, Refusal};
+pub use migration::{Migration, Progress};
 
 /// How long an answer may take unless something else is said. QEMU answers within milliseconds, but for what waits for a
 /// disk.
@@ -107,6 +112,8 @@ pub struct Qmp {
 #[derive(Debug)]
 struct Request {
     command: Value,
+    /// Goes along with the command.
+    file: Option<OwnedFd>,
     answer: oneshot::Sender<Result<Value, Refusal>>,
 }
 
@@ -177,10 +184,21 @@ impl Qmp {
         command: &str,
         arguments: Value,
     ) -> Result<Value, QmpError> {
+        self.request(limit, command, arguments, None).await
+    }
+
+    async fn request(
+        &self,
+        limit: Duration,
+        command: &str,
+        arguments: Value,
+        file: Option<OwnedFd>,
+    ) -> Result<Value, QmpError> {
         let name = || command.to_owned();
         let (answer, answered) = oneshot::channel();
         let request = Request {
             command: json!({ "execute": command, "arguments": arguments }),
+            file,
             answer,
         };
         let asked = async {
@@ -225,7 +243,7 @@ impl Events {
 /// Passes commands to QEMU, answers to who asked, events to everybody.
 async fn converse(
     mut lines: Lines,
-    mut write: impl tokio::io::AsyncWrite + Unpin,
+    mut write: OwnedWriteHalf,
     mut queue: mpsc::Receiver<Request>,
     events: Arc<broadcast::Sender<Event>>,
 ) {
@@ -234,11 +252,12 @@ async fn converse(
     loop {
         tokio::select! {
             request = queue.recv() => {
-                let Some(Request { mut command, answer }) = request else { return };
+                let Some(Request { mut command, file, answer }) = request else { return };
                 number += 1;
                 command["id"] = number.into();
                 waiting.insert(number, answer);
-                if write.write_all(format!("{command}\n").as_bytes()).await.is_err() {
+                let line = format!("{command}\n");
+                if lend::write(&mut write, line.as_bytes(), file).await.is_err() {
                     return;
                 }
             }

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use vial_rpc::Channel;
@@ -28,10 +28,11 @@ mod socket;
 
 pub use any::AnyMaker;
 pub use door::agent;
-pub use machine::{MachineMaker, hold};
+pub use machine::{FILES as MACHINE_FILES, MachineMaker, hold};
 pub use namespace::NamespaceMaker;
 pub use socket::{Connection, Datagrams, Listener};
 pub use vial_net::{Families, Uplinks};
+pub use vial_qemu::frozen::After;
 
 /// Paths inside every sandbox.
 pub mod inside {
@@ -83,6 +84,8 @@ pub struct MachineSpec {
     pub cpus: u32,
     /// Memory of the guest, in bytes.
     pub memory: u64,
+    /// Where it was frozen ([`Sandbox::freeze`]), to go on from there; `None`: it starts.
+    pub frozen: Option<PathBuf>,
 }
 
 /// Something that could not be done to or in a sandbox.
@@ -171,6 +174,17 @@ pub trait Sandbox: Send + Sync {
     fn open_outside<'a>(&'a self, outside: &'a Outside) -> BoxFuture<'a, Result<(), SandboxError>>;
     /// Ends the way out; fine when there is none.
     fn close_outside(&self) -> BoxFuture<'_, Result<(), SandboxError>>;
+    /// Halts all that is in it; it keeps its memory and takes no processor time. Fine when it is halted.
+    fn pause(&self) -> BoxFuture<'_, Result<(), SandboxError>>;
+    /// Lets all go on that was halted, also by a freeze that was cut. Fine when nothing was.
+    fn resume(&self) -> BoxFuture<'_, Result<(), SandboxError>>;
+    /// Writes all that is in it to files of a directory: every process with its memory. Afterwards it goes on, as it does when
+    /// this fails; or it is halted, and to be ended. Only a sandbox that is a machine can be frozen as a whole.
+    fn freeze<'a>(
+        &'a self,
+        into: &'a Path,
+        after: After,
+    ) -> BoxFuture<'a, Result<(), SandboxError>>;
     /// The pid of its first process on the host.
     fn pid(&self) -> u32;
     /// Ends it and everything in it, then sweeps; returns when nothing is left.

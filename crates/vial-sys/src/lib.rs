@@ -23,5 +23,6 @@ pub mod socket;
 pub mod tap;
 pub mod ticks;
 pub mod tree;
+pub mod wake;
 
 pub use error::{During, SysError, error_chain};

@@ -94,6 +94,22 @@ pub(crate) enum Command {
     Up(commands::up::UpArgs),
     /// Remove clusters, with all that belongs to them
     Down(commands::down::DownArgs),
+    /// Stop a cluster: all that runs is kept on disk, and goes on with `vial start`
+    Stop(commands::stop::StopArgs),
+    /// Have a stopped cluster go on where it was, or start from its disks
+    Start(commands::start::StartArgs),
+    /// Halt all that runs in a cluster; it keeps its memory and takes no processor time
+    Pause(commands::pause::PauseArgs),
+    /// Let a paused cluster go on
+    Resume(commands::resume::ResumeArgs),
+    /// Freeze a running cluster to a template, at one point in time
+    Freeze(commands::freeze::FreezeArgs),
+    /// Make a new cluster that goes on from a template
+    Thaw(commands::thaw::ThawArgs),
+    /// Copy a running cluster: the copies go on from this moment, and so does the cluster
+    Fork(commands::fork::ForkArgs),
+    /// Frozen clusters: list, look at and remove them
+    Template(commands::template::TemplateArgs),
     /// List the clusters
     #[command(visible_alias = "list")]
     Ls(commands::ls::LsArgs),

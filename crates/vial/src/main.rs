@@ -19,6 +19,7 @@
 //! The role is taken before anything else happens: those that make namespaces must not have threads yet.
 
 mod agent;
+mod arrive;
 mod cli;
 mod commands;
 mod context;
@@ -26,6 +27,7 @@ mod copy;
 mod diagnose;
 mod doctor;
 mod error;
+mod follow;
 mod image;
 mod interrupt;
 mod kubeconfig;

@@ -28,6 +28,11 @@ pub(super) fn known(paths: &Paths) -> Known {
     }
 }
 
+/// As QEMU is told.
+pub(crate) fn name(paths: &Paths) -> String {
+    known(paths).accelerator
+}
+
 /// An emulated kernel is told how quickly the time stamp counter counts, which is the host's own. It would measure it, and on
 /// a busy host took 290 MHz for 2596: its clock ran nine times too fast.
 fn kernel_told(verdict: Option<&Verdict>) -> String {

@@ -2,16 +2,17 @@
 //!
 //! The files are those of a node that is a machine ([`super::machines`]); what the guest is told makes a sandbox of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vial_guest::{DataMount, Interface, MachineSpec as GuestSpec, Role, Route};
 use vial_image::{NodeImage, Store};
 use vial_qemu::Program;
-use vial_sandbox::{MachineSpec, inside, outside};
+use vial_sandbox::{MACHINE_FILES, MachineSpec, inside, outside};
 use vial_spec::SandboxMachine;
 
 use super::machines::{self, Origin};
 use super::{Prepared, accelerator, program};
+use crate::freeze::machine;
 use crate::paths::Paths;
 use crate::plan::ImageFacts;
 use crate::{Error, Result};
@@ -34,6 +35,7 @@ pub(super) async fn lay(
     paths: &Paths,
     prepared: &Prepared,
     wanted: &SandboxMachine,
+    frozen: Option<PathBuf>,
 ) -> Result<MachineSpec> {
     let (paths, wanted) = (paths.clone(), wanted.clone());
     let digest = prepared.record.image_digest.clone();
@@ -46,14 +48,18 @@ pub(super) async fn lay(
         let qemu = Program::in_layers(&image.lower_dirs()).ok_or_else(|| Error::NoQemu {
             image: image.reference.clone(),
         })?;
-        let files = paths.cluster_dir(&cluster).join("machine");
+        let files = paths.cluster_dir(&cluster).join(MACHINE_FILES);
         let from = Origin {
             base: &shared,
             own: None,
             program: &own_program,
             image: &image,
         };
-        machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?;
+        match &frozen {
+            // It goes on with what it has.
+            Some(frozen) => machine::take_up(&files, frozen)?,
+            None => machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?,
+        }
         let host = accelerator::known(&paths);
         Ok::<_, Error>(MachineSpec {
             files,
@@ -62,6 +68,7 @@ pub(super) async fn lay(
             command_line: host.command_line,
             cpus: wanted.cpus,
             memory: wanted.memory.bytes(),
+            frozen,
         })
     });
     let joined = work.await.map_err(std::io::Error::other);

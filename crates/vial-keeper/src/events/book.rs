@@ -173,7 +173,7 @@ impl State {
         self.next = self.next.max(event.id + 1);
         match event.kind {
             What::SandboxStarted => self.sandbox_lives = true,
-            What::SandboxEnded => self.sandbox_lives = false,
+            What::SandboxEnded | What::Stopped => self.sandbox_lives = false,
             What::MachineEnded => {
                 if let Some(node) = &event.node {
                     let told = (event.time.clone(), event.message.clone());

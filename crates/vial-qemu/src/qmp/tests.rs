@@ -4,6 +4,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 
 use super::*;

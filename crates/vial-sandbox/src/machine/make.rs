@@ -99,7 +99,7 @@ async fn start(spec: &SandboxSpec) -> io::Result<()> {
     let machine = spec.machine.as_ref();
     let machine = machine.ok_or_else(|| io::Error::other("the sandbox is to be no machine"))?;
     let own = machine.qemu.words().iter().cloned();
-    let words = own.chain(arguments(spec, machine).into_iter().map(OsString::from));
+    let words = own.chain(arguments(spec, machine)?.into_iter().map(OsString::from));
     let hold = Hold {
         name: spec.name.clone(),
         pid_file: spec.run_dir.join(PID_FILE),

@@ -38,6 +38,8 @@ use sandbox::MachineSandbox;
 
 pub use hold::main as hold;
 
+/// Below the cluster's directory: what the machine starts from.
+pub const FILES: &str = "machine";
 /// Below the run directory: the identity of QEMU, as JSON.
 const PID_FILE: &str = "machine.pid";
 /// What QEMU says.

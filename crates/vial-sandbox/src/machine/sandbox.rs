@@ -2,26 +2,30 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde_json::json;
 use vial_link::{Place, Target};
 use vial_node::init::SOCKET;
+use vial_qemu::arguments::disk_device;
+use vial_qemu::frozen::{self, Disk, FreezeError};
+use vial_qemu::{Layers, Qmp};
 use vial_rpc::Channel;
 use vial_sys::identity::{Identity, Process};
 
 use super::outside::Way;
-use super::{link, make, sweep};
+use super::{FILES, link, make, sweep};
 use crate::door::{self, LINK};
 use crate::ended::ended;
 use crate::errors::{error, to_io};
 use crate::guest::Guest;
 use crate::{
-    Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, inside,
-    running,
+    After, Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec,
+    inside, running,
 };
 
 /// How long a link that was started again may take until it serves.
@@ -89,6 +93,17 @@ impl MachineSandbox {
         error(operation, &self.spec.name, cause)
     }
 
+    /// QEMU serves one client at a time: whoever has it lets go of it soon.
+    async fn monitor(&self) -> Result<Qmp, FreezeError> {
+        Ok(Qmp::connect(&self.spec.run_dir.join("qmp.sock")).await?)
+    }
+
+    /// Tells the guest what time it is, now that it has stood still.
+    async fn wake(&self) -> io::Result<()> {
+        let link = self.link().await?;
+        vial_link::wake(&link).await.map_err(io::Error::other)
+    }
+
     async fn guest(&self, network: Network<'_>) -> io::Result<Guest> {
         let place = match network {
             Network::Management => Place::Own,
@@ -97,6 +112,16 @@ impl MachineSandbox {
         let link = self.link().await?;
         Ok(Guest { link, place })
     }
+}
+
+/// What the machine writes to.
+fn disk(cluster_dir: &Path) -> io::Result<Disk> {
+    let options = json!({ "discard": "unmap", "cache": { "no-flush": true } });
+    Ok(Disk {
+        device: disk_device("data"),
+        files: Layers::of(&cluster_dir.join(FILES).join("data"))?,
+        options: options.as_object().cloned().unwrap_or_default(),
+    })
 }
 
 impl Sandbox for MachineSandbox {
@@ -203,6 +228,48 @@ impl Sandbox for MachineSandbox {
         async move {
             let closed = self.way.close().await;
             closed.map_err(|cause| self.error("cannot close the way out", cause))
+        }
+        .boxed()
+    }
+
+    fn pause(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        async move {
+            let halted = async { Ok::<_, FreezeError>(self.monitor().await?.stop().await?) };
+            let halted = halted.await;
+            halted.map_err(|cause| self.error("cannot pause the sandbox", io::Error::other(cause)))
+        }
+        .boxed()
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        async move {
+            let gone_on = async { frozen::mend(&self.monitor().await?).await };
+            let gone_on = gone_on.await;
+            let failed = |cause| self.error("cannot resume the sandbox", cause);
+            gone_on.map_err(|cause| failed(io::Error::other(cause)))?;
+            self.wake().await.map_err(failed)
+        }
+        .boxed()
+    }
+
+    fn freeze<'a>(
+        &'a self,
+        into: &'a Path,
+        after: After,
+    ) -> BoxFuture<'a, Result<(), SandboxError>> {
+        async move {
+            let failed = |cause| self.error("cannot freeze the sandbox", cause);
+            let disk = disk(&self.spec.cluster_dir).map_err(failed)?;
+            let frozen = async {
+                let monitor = self.monitor().await?;
+                frozen::freeze(&monitor, into, &[disk], after).await
+            };
+            let frozen = frozen.await;
+            frozen.map_err(|cause| failed(io::Error::other(cause)))?;
+            match after {
+                After::GoOn => self.wake().await.map_err(failed),
+                After::Stay => Ok(()),
+            }
         }
         .boxed()
     }

@@ -14,8 +14,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use vial_link::{Place, Target};
 use vial_net::{Inside, NetError};
-use vial_node::init::SOCKET;
+use vial_node::init::{InitSpec, SOCKET};
 use vial_rpc::Channel;
+use vial_sys::SysError;
+use vial_sys::cgroup::Group;
 use vial_sys::identity::{Identity, Process};
 
 use super::outside::Way;
@@ -24,8 +26,8 @@ use crate::ended::ended;
 use crate::errors::{error, failed};
 use crate::guest::Guest;
 use crate::{
-    Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec, door,
-    running,
+    After, Connection, Datagrams, Listener, Network, Outside, Sandbox, SandboxError, SandboxSpec,
+    door, running,
 };
 
 pub(super) struct NamespaceSandbox {
@@ -61,6 +63,20 @@ impl NamespaceSandbox {
                 io::Error::other(cause),
             )
         })
+    }
+
+    /// Does something to its control group, which blocks.
+    async fn group(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&Group) -> Result<(), SysError> + Send + 'static,
+    ) -> Result<(), SandboxError> {
+        let name = self.spec.name.clone();
+        let changed = move || change(&InitSpec::group(&name)?);
+        match tokio::task::spawn_blocking(changed).await {
+            Ok(changed) => changed.map_err(|cause| failed(operation, &self.spec.name, cause)),
+            Err(join) => Err(self.error(operation, io::Error::other(join))),
+        }
     }
 
     fn error(&self, operation: &str, cause: io::Error) -> SandboxError {
@@ -224,6 +240,28 @@ impl Sandbox for NamespaceSandbox {
             .boxed()
     }
 
+    fn pause(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        self.group("cannot pause the sandbox", Group::freeze)
+            .boxed()
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        // A freeze of single containers that was cut has left those halted.
+        self.group("cannot resume the sandbox", Group::thaw_all)
+            .boxed()
+    }
+
+    fn freeze<'a>(&'a self, _: &'a Path, _: After) -> BoxFuture<'a, Result<(), SandboxError>> {
+        let cause = io::Error::new(
+            io::ErrorKind::Unsupported,
+            "its containers are frozen one by one",
+        );
+        std::future::ready(Err(
+            self.error("cannot freeze the sandbox as a whole", cause)
+        ))
+        .boxed()
+    }
+
     fn pid(&self) -> u32 {
         self.identity.pid
     }
@@ -234,6 +272,9 @@ impl Sandbox for NamespaceSandbox {
             self.process
                 .kill()
                 .map_err(|cause| failed("cannot end the sandbox", name, cause))?;
+            // What is halted by a freezer of version 1 does not even end.
+            self.group("cannot end the sandbox", Group::thaw_all)
+                .await?;
             ended(&self.process)
                 .await
                 .map_err(|cause| error("cannot end the sandbox", name, cause))?;

@@ -109,7 +109,7 @@ fn cells(cluster: &ClusterStatus, now: jiff::Timestamp) -> [Cell; 6] {
         match cluster.phase {
             _ if all == 0 => String::new(),
             // Of nodes that nobody asked it is not known.
-            Phase::Stopped | Phase::Unknown => format!("{all}"),
+            Phase::Stopped | Phase::Frozen | Phase::Paused | Phase::Unknown => format!("{all}"),
             _ => format!("{ready}/{all}"),
         }
         .into(),
@@ -132,6 +132,8 @@ pub(crate) fn phase(phase: Phase) -> Cell {
         Phase::Running => ("running", Style::Good),
         Phase::Degraded => ("degraded", Style::Bad),
         Phase::Stopped => ("stopped", Style::Dim),
+        Phase::Frozen => ("frozen", Style::Dim),
+        Phase::Paused => ("paused", Style::Dim),
         Phase::Deleting => ("deleting", Style::Warn),
         Phase::Damaged => ("damaged", Style::Bad),
         Phase::Unknown => ("unknown", Style::Bad),

@@ -9,6 +9,8 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod fork;
+pub(crate) mod freeze;
 pub(crate) mod image;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
@@ -18,12 +20,18 @@ pub(crate) mod man;
 pub(crate) mod netcat;
 pub(crate) mod node;
 pub(crate) mod node_image;
+pub(crate) mod pause;
 pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod registry;
+pub(crate) mod resume;
 pub(crate) mod ssh;
 pub(crate) mod ssh_config;
+pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod template;
+pub(crate) mod thaw;
 pub(crate) mod up;
 pub(crate) mod version;
 
@@ -36,6 +44,14 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
     match command {
         Command::Up(args) => up::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
+        Command::Stop(args) => stop::run(context, args).await,
+        Command::Start(args) => start::run(context, args).await,
+        Command::Pause(args) => pause::run(context, args).await,
+        Command::Resume(args) => resume::run(context, args).await,
+        Command::Freeze(args) => freeze::run(context, args).await,
+        Command::Thaw(args) => thaw::run(context, args).await,
+        Command::Fork(args) => fork::run(context, args).await,
+        Command::Template(args) => template::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,

@@ -1,19 +1,17 @@
 //! `vial node ls|stop|start|reset|rm|add`: single nodes, whichever way they are made.
 
 use clap::{Args, Subcommand};
-use futures::StreamExt as _;
-use vial_engine::record::Record;
-use vial_keeper::api::{ClusterStatus, Event, NodeStatus, NodesRequest};
+use vial_keeper::api::{ClusterStatus, NodeStatus, NodesRequest};
 use vial_spec::Driver;
 
 use super::status;
 use crate::cli::ClusterFlag;
-use crate::context::{Context, keeper_error};
+use crate::context::Context;
 use crate::error::{Code, Error, Exit, Result};
 use crate::node_name::NodeName;
 use crate::output::{self, OutputArgs, Report};
 use crate::ui::Ui;
-use crate::{interrupt, ssh};
+use crate::{arrive, follow};
 
 /// Stop, start, reset, remove and add single nodes
 ///
@@ -238,50 +236,11 @@ async fn change(context: &Context, cluster: &str, request: NodesRequest) -> Resu
 /// Has the keeper do it, and shows how it goes; what is there then.
 async fn done(context: &Context, cluster: &str, request: NodesRequest) -> Result<ClusterStatus> {
     let client = context.keeper(cluster).await?;
-    let failed = |error| keeper_error(cluster, error);
-    let mut events = std::pin::pin!(client.nodes(&request).await.map_err(failed)?);
     let mut progress = context.ui.progress();
-    let result = loop {
-        let event = tokio::select! {
-            event = events.next() => event,
-            () = interrupt::signal() => {
-                let what = "interrupted; it goes on in the background".to_owned();
-                break Err(Error::new(Code::Interrupted, what)
-                    .hint("the same command shows it again".to_owned()));
-            }
-        };
-        match event {
-            Some(Ok(Event::Done {
-                status: Some(status),
-            })) => break Ok(*status),
-            Some(Ok(Event::Failed {
-                message,
-                hint,
-                code,
-            })) => {
-                break Err(Error::told(code, &message, hint));
-            }
-            Some(Ok(Event::Done { status: None })) => {
-                let what = format!("cluster `{cluster}` was removed meanwhile");
-                break Err(Error::new(Code::Conflict, what));
-            }
-            Some(Ok(event)) => progress.event(&event),
-            Some(Err(error)) => break Err(failed(error)),
-            None => {
-                let what = format!("the keeper of cluster `{cluster}` ended before it was done");
-                break Err(Error::new(Code::Failed, what).hint("do the same again"));
-            }
-        }
-    };
+    let result = follow::to_status(cluster, client.nodes(&request).await, &mut progress).await;
     progress.end(result.is_err());
     let status = result?;
-    if let Ok(Some(record)) = Record::load(&context.paths, cluster)
-        && let Err(error) = ssh::files::refresh(&context.paths, &record.spec)
-    {
-        context
-            .ui
-            .warn(format!("ssh does not know the nodes: {error}"));
-    }
+    arrive::tell_ssh(context, cluster);
     Ok(status)
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use futures::StreamExt as _;
 use vial_engine::record::{self, Record};
 use vial_image::{BuildOptions, Reference, Store};
-use vial_keeper::api::{ClusterStatus, Event, UpRequest};
+use vial_keeper::api::{ClusterStatus, Event, Start, UpRequest};
 use vial_keeper::client::Client;
 use vial_spec::file::MachineEntry;
 use vial_spec::port::PortForward;
@@ -16,14 +16,13 @@ use vial_spec::{
     ClusterSpec, Cni, IpFamily, Maker, Outbound, Overrides, SandboxOverrides, defaults,
 };
 
-use super::kubeconfig::{access, merge};
 use super::status::Status;
 use crate::context::{Context, DEFAULT_CLUSTER, check_name, command_line, keeper_error};
 use crate::error::{Code, Error, Exit, Result};
-use crate::kubeconfig::{self, Environment, Place, context_name};
+use crate::kubeconfig::context_name;
 use crate::output::{self, Format};
-use crate::ui::{Progress, Style};
-use crate::{image, interrupt, ssh, wanted, when};
+use crate::ui::{Progress, Style, Ui};
+use crate::{arrive, image, interrupt, wanted, when};
 
 /// Flags that are about virtual machines only.
 const MACHINES: &str = "Virtual machines";
@@ -106,6 +105,12 @@ pub(crate) struct UpArgs {
     /// Its memory, such as 6Gi [default: 4Gi]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Start everything: neither from a template, nor from what the cluster was frozen to
+    #[arg(long)]
+    cold: bool,
+    /// Keys that no other cluster has, even where a template would be quicker
+    #[arg(long)]
+    fresh_keys: bool,
     /// Do not wait: return as soon as the keeper is at work
     #[arg(long)]
     no_wait: bool,
@@ -179,10 +184,7 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
             })?;
     }
     // What would be refused at the end is refused before anything is made.
-    let place = (!args.no_kubeconfig).then(|| Place::find(&Environment::of_process()));
-    if let Some(place) = &place {
-        kubeconfig::check(place)?;
-    }
+    let place = arrive::place(!args.no_kubeconfig)?;
     let began = Instant::now();
     let mut progress = context.ui.progress().tracing(args.trace.is_some());
     let result = make(context, &args, spec, &mut progress).await;
@@ -194,25 +196,22 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
         return Ok(Exit::OK);
     };
 
-    if place.is_some() {
-        let access = access(
-            client
-                .access()
-                .await
-                .map_err(|error| keeper_error(&name, error))?,
-        );
-        merge(context, &name, &access)?;
-    }
-    if let Ok(Some(record)) = Record::load(&context.paths, &name)
-        && let Err(error) = ssh::files::refresh(&context.paths, &record.spec)
-    {
-        // The cluster is up all the same.
-        context
-            .ui
-            .warn(format!("ssh does not know the nodes: {error}"));
-    }
+    arrive::settle(context, &name, &client, place.as_ref()).await?;
+    say_up(&context.ui, &status, began.elapsed());
     let ui = &context.ui;
-    let took = crate::ui::seconds(began.elapsed());
+    for line in next_steps(&name, place.is_some(), kubectl_is_installed()) {
+        ui.status(line);
+    }
+    if let Some(format) = args.output {
+        output::print(ui, format, &Status(status))?;
+    }
+    Ok(Exit::OK)
+}
+
+/// The line that says so, and ports that lead nowhere yet.
+pub(super) fn say_up(ui: &Ui, status: &ClusterStatus, took: Duration) {
+    let name = &status.name;
+    let took = crate::ui::seconds(took);
     let nodes = match status.nodes.len() {
         1 => "1 node".to_owned(),
         count => format!("{count} nodes"),
@@ -236,13 +235,15 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result {
             port.host, port.message
         ));
     }
-    for line in next_steps(&name, place.is_some(), kubectl_is_installed()) {
-        ui.status(line);
+}
+
+/// Where it starts from.
+fn from(args: &UpArgs) -> Start {
+    match (args.cold, args.fresh_keys) {
+        (true, _) => Start::Cold,
+        (false, true) => Start::FreshKeys,
+        (false, false) => Start::Quickest,
     }
-    if let Some(format) = args.output {
-        output::print(ui, format, &Status(status))?;
-    }
-    Ok(Exit::OK)
 }
 
 /// What shall be made.
@@ -333,7 +334,10 @@ async fn make(
         .map_err(|error| keeper_error(&name, error))?;
     let mut events = std::pin::pin!(
         client
-            .up(&UpRequest { spec })
+            .up(&UpRequest {
+                spec,
+                start: from(args),
+            })
             .await
             .map_err(|error| keeper_error(&name, error))?
     );

@@ -101,7 +101,7 @@ impl Destination<'_> {
                 return Err(error);
             }
         };
-        if self.status.phase == Phase::Stopped {
+        if is_stopped(&self.status) {
             let start = command_line("up", cluster);
             progress.note(&format!(
                 "the cluster is stopped: {start} brings the nodes the image"
@@ -191,8 +191,12 @@ fn report(images: &[LoadedImage], status: &ClusterStatus) -> Vec<NodeImageStatus
             .nodes
             .iter()
             .map(|node| node.name.clone())
-            .filter(|node| status.phase != Phase::Stopped && image.is_for(node))
+            .filter(|node| !is_stopped(status) && image.is_for(node))
             .collect(),
     });
     images.collect()
+}
+/// There are no nodes to bring it to at this moment.
+fn is_stopped(status: &ClusterStatus) -> bool {
+    matches!(status.phase, Phase::Stopped | Phase::Frozen | Phase::Paused)
 }

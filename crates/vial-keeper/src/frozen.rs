@@ -1,0 +1,193 @@
+//! All that runs in a cluster: frozen, stopped, paused, resumed, thawed.
+//!
+//! ```text
+//!              pause (record: paused)
+//!   running ◄─────────────────────────► paused
+//!      │ ▲     resume, up
+//!      │ └──── start, up ──────────────┐
+//!      ├── stop ─► frozen in its place ┘
+//!      └── freeze ─► a template ── thaw, of another cluster's keeper ─► running
+//! ```
+//! The sandbox of a cluster that is stopped ends only when its state is whole on disk. A pause is recorded before it
+//! begins, and a resume after it ended: a cut leaves a cluster that says it is paused, and can be resumed.
+
+use std::sync::Arc;
+
+use vial_engine::freeze::{self, Cluster, Newborn, Wanted};
+use vial_engine::progress::{Progress, Reporter, step};
+use vial_engine::record::Record;
+use vial_engine::template::{Made, Templates};
+use vial_sandbox::After;
+
+use crate::api::{StateRequest, ThawRequest};
+use crate::events::What;
+use crate::keeper::{Keeper, View};
+use crate::serve::OwnPorts;
+use crate::up::{self, Failure};
+
+/// Why nothing is done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Nothing of the cluster runs.
+    #[error("cluster {0} does not run")]
+    NotRunning(String),
+    /// There is a cluster of that name.
+    #[error("there is a cluster {0} already")]
+    Exists(String),
+    /// A half-made cluster is no template.
+    #[error("cluster {0} is not up: its last up did not end well")]
+    Unfinished(String),
+}
+
+impl Refused {
+    /// The next step.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::NotRunning(cluster) => format!("`vial up {cluster}` starts it"),
+            Self::Exists(cluster) => {
+                format!("choose another name, or remove it with `vial down {cluster}`")
+            }
+            Self::Unfinished(cluster) => format!("`vial up {cluster}` completes it"),
+        }
+    }
+}
+
+/// Does what was asked for.
+pub(crate) async fn work(
+    keeper: &Arc<Keeper>,
+    request: &StateRequest,
+    report: &Reporter,
+) -> Result<(), Failure> {
+    let not_running = || Refused::NotRunning(keeper.name.clone());
+    let living = keeper.living().ok_or_else(not_running)?;
+    let record = keeper.record()?.ok_or_else(not_running)?;
+    match request {
+        StateRequest::Freeze {
+            template,
+            replace,
+            stop,
+        } => {
+            whole(&record)?;
+            let wanted = Wanted {
+                name: template.clone(),
+                made: Made::Person,
+                replace: *replace,
+                now: jiff::Timestamp::now().to_string(),
+            };
+            let after = if *stop { After::Stay } else { After::GoOn };
+            let cluster = cluster(keeper, &record, &living);
+            freeze::freeze(cluster, wanted, after, report).await?;
+            let text = format!("frozen to template {template}");
+            keeper.tell(What::Frozen, &text);
+            report(Progress::note(text));
+            match after {
+                After::GoOn => Ok(()),
+                After::Stay => end(keeper, living, report).await,
+            }
+        }
+        StateRequest::Stop => {
+            whole(&record)?;
+            freeze::stop(cluster(keeper, &record, &living), report).await?;
+            end(keeper, living, report).await
+        }
+        StateRequest::Pause => {
+            set_paused(keeper, true).await?;
+            let halted = living.sandbox.pause();
+            step(report, None, "pause", "halt all that runs", halted).await?;
+            keeper.tell(
+                What::Paused,
+                "paused: it keeps its memory and takes no processor time",
+            );
+            Ok(())
+        }
+        StateRequest::Resume => step(report, None, "resume", "let all go on", resume(keeper)).await,
+    }
+}
+
+/// What never came up as a whole is not to be had again and again.
+fn whole(record: &Record) -> Result<(), Refused> {
+    match record.journal {
+        vial_engine::record::Journal::Up => Ok(()),
+        _ => Err(Refused::Unfinished(record.name.clone())),
+    }
+}
+
+fn cluster<'a>(keeper: &'a Keeper, record: &'a Record, living: &'a View) -> Cluster<'a> {
+    Cluster {
+        paths: &keeper.paths,
+        record,
+        plan: &living.plan,
+        sandbox: living.sandbox.as_ref(),
+    }
+}
+
+/// Lets a paused cluster go on.
+pub(crate) async fn resume(keeper: &Arc<Keeper>) -> Result<(), Failure> {
+    if let Some(living) = keeper.living() {
+        living.sandbox.resume().await?;
+    }
+    set_paused(keeper, false).await?;
+    keeper.tell(What::Resumed, "it goes on");
+    Ok(())
+}
+
+async fn set_paused(keeper: &Keeper, paused: bool) -> Result<(), Failure> {
+    let _writing = keeper.writing().await;
+    if let Some(record) = keeper.record()? {
+        Record { paused, ..record }.save(&keeper.paths)?;
+    }
+    Ok(())
+}
+
+/// Ends the sandbox of a cluster whose state is on disk.
+async fn end(keeper: &Arc<Keeper>, living: View, report: &Reporter) -> Result<(), Failure> {
+    let _made = keeper.making.lock().await;
+    keeper.forget();
+    let ended = living.sandbox.end();
+    step(report, None, "end", "end the sandbox", ended).await?;
+    set_paused(keeper, false).await?;
+    keeper.tell(
+        What::Stopped,
+        "stopped, with all that ran in it kept on disk",
+    );
+    keeper.swept();
+    Ok(())
+}
+
+/// Makes the cluster of a template.
+pub(crate) async fn thaw(
+    keeper: &Arc<Keeper>,
+    request: &ThawRequest,
+    report: &Reporter,
+) -> Result<(), Failure> {
+    let exists = keeper.record()?.is_some();
+    if exists || keeper.living().is_some() {
+        return Err(Refused::Exists(keeper.name.clone()).into());
+    }
+    if keeper.paths.cluster_dir(&keeper.name).is_dir() {
+        // A removal was cut.
+        keeper.remove(report).await?;
+    }
+    let template = Templates::of(&keeper.paths).find(&request.template)?;
+    let free = OwnPorts::free()?;
+    let newborn = Newborn {
+        name: keeper.name.clone(),
+        uid: up::uid()?,
+        created: jiff::Timestamp::now().to_string(),
+        api_port: free.api.local_addr()?.port(),
+        registry_port: free.registry.local_addr()?.port(),
+        spec: None,
+    };
+    let laid = freeze::lay(&keeper.paths, &template, newborn, request.cold);
+    drop(free);
+    let record = match laid {
+        Ok(record) => record,
+        Err(error) => {
+            // Nothing is left of it; the first error is the one to tell.
+            let quietly: Reporter = Arc::new(|_| {});
+            let _ = keeper.remove(&quietly).await;
+            return Err(error.into());
+        }
+    };
+    up::bring(keeper, &record.spec, report).await
+}
