@@ -22,7 +22,7 @@ use vial_spec::{ClusterSpec, SandboxConfig};
 use crate::paths::{Paths, private_dir};
 use crate::plan::Plan;
 use crate::progress::{Reporter, step};
-use crate::record::{Journal, OpenPort, Record};
+use crate::record::{Journal, Record};
 use crate::template::{Ground, Made, Template, Templates};
 use crate::{Error, Result};
 
@@ -148,6 +148,12 @@ fn not_yet(record: &Record) -> Error {
     }
 }
 
+/// Is everything of such a cluster of a kind that can be frozen?
+#[must_use]
+pub fn can_be_frozen(spec: &ClusterSpec) -> bool {
+    matches!(spec.sandbox, SandboxConfig::Vm(_))
+}
+
 /// Does a cluster that does not run go on from a frozen state?
 #[must_use]
 pub fn is_frozen(paths: &Paths, name: &str) -> bool {
@@ -195,7 +201,7 @@ pub struct Newborn {
     pub api_port: u16,
     /// Another one for the registry.
     pub registry_port: u16,
-    /// What it shall be; `None`: what was frozen, but for ports of the host, which are chosen anew.
+    /// What it shall be, but for forwarded ports, which the next `up` opens; `None`: what was frozen.
     pub spec: Option<ClusterSpec>,
 }
 
@@ -225,13 +231,11 @@ pub fn lay(paths: &Paths, template: &Template, newborn: Newborn, cold: bool) -> 
     } else {
         clone(&from.join(FROZEN), &own.join(FROZEN))?;
     }
-    let spec = newborn.spec.unwrap_or_else(|| ClusterSpec {
-        ports: anew(&template.spec),
-        ..template.spec.clone()
-    });
+    let spec = newborn.spec.unwrap_or_else(|| template.spec.clone());
     let record = Record {
         spec: ClusterSpec {
             name: newborn.name.clone(),
+            ports: Vec::new(),
             ..spec
         },
         name: newborn.name,
@@ -242,20 +246,13 @@ pub fn lay(paths: &Paths, template: &Template, newborn: Newborn, cold: bool) -> 
         kubernetes: template.kubernetes.clone(),
         api_port: newborn.api_port,
         registry_port: newborn.registry_port,
-        ports: Vec::<OpenPort>::new(),
+        ports: Vec::new(),
         stopped: template.stopped.clone(),
         template: Some(template.name.clone()),
         paused: false,
     };
     record.save(paths)?;
     Ok(record)
-}
-
-/// The same forwards, at ports that are free: those of the template's cluster are its own.
-fn anew(spec: &ClusterSpec) -> Vec<vial_spec::port::PortForward> {
-    let ports = spec.ports.iter().cloned();
-    let free = |port| vial_spec::port::PortForward { port: 0, ..port };
-    ports.map(free).collect()
 }
 
 /// A tree of hard links: nothing of it is changed in place, by nobody.

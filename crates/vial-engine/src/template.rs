@@ -15,9 +15,10 @@
 //! The directory is its owner's alone: there are keys in it, and the memory of every process.
 
 mod ground;
+pub mod pristine;
 mod store;
 
-pub use ground::{Ground, Unfit, can_be_shared, shape};
+pub use ground::{Ground, Unfit};
 pub use store::{Making, TemplateError, Templates};
 
 use serde::{Deserialize, Serialize};

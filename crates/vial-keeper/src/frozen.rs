@@ -16,8 +16,10 @@ use std::sync::Arc;
 use vial_engine::freeze::{self, Cluster, Newborn, Wanted};
 use vial_engine::progress::{Progress, Reporter, step};
 use vial_engine::record::Record;
-use vial_engine::template::{Made, Templates};
+use vial_engine::template::{Made, Template, Templates, pristine};
 use vial_sandbox::After;
+use vial_spec::ClusterSpec;
+use vial_spec::port::PortForward;
 
 use crate::api::{StateRequest, ThawRequest};
 use crate::events::What;
@@ -169,6 +171,45 @@ pub(crate) async fn thaw(
         keeper.remove(report).await?;
     }
     let template = Templates::of(&keeper.paths).find(&request.template)?;
+    let record = lay(keeper, &template, None, request.cold).await?;
+    // The same forwards, at ports that are free: those of the frozen cluster are its own.
+    let ports = template.spec.ports.iter().cloned();
+    let anew = |port| PortForward { port: 0, ..port };
+    let spec = ClusterSpec {
+        ports: ports.map(anew).collect(),
+        ..record.spec
+    };
+    up::bring(keeper, &spec, report).await
+}
+
+/// Makes a new cluster that goes on from a pristine template of its shape.
+pub(crate) async fn go_on_from(
+    keeper: &Arc<Keeper>,
+    template: &Template,
+    spec: &ClusterSpec,
+    report: &Reporter,
+) -> Result<(), Failure> {
+    pristine::touch(&keeper.paths, template);
+    report(Progress::note(format!(
+        "it goes on from template {}; --cold starts it",
+        template.name
+    )));
+    lay(keeper, template, Some(spec), false).await?;
+    up::bring(keeper, spec, report).await?;
+    // Of a person's own objects the template has none.
+    match spec.manifests.is_empty() {
+        true => Ok(()),
+        false => up::bring(keeper, spec, report).await,
+    }
+}
+
+/// Lays the directory of this new cluster; nothing is left of it where that fails.
+async fn lay(
+    keeper: &Keeper,
+    template: &Template,
+    spec: Option<&ClusterSpec>,
+    cold: bool,
+) -> Result<Record, Failure> {
     let free = OwnPorts::free()?;
     let newborn = Newborn {
         name: keeper.name.clone(),
@@ -176,18 +217,46 @@ pub(crate) async fn thaw(
         created: jiff::Timestamp::now().to_string(),
         api_port: free.api.local_addr()?.port(),
         registry_port: free.registry.local_addr()?.port(),
-        spec: None,
+        spec: spec.cloned(),
     };
-    let laid = freeze::lay(&keeper.paths, &template, newborn, request.cold);
+    let laid = freeze::lay(&keeper.paths, template, newborn, cold);
     drop(free);
-    let record = match laid {
-        Ok(record) => record,
-        Err(error) => {
-            // Nothing is left of it; the first error is the one to tell.
-            let quietly: Reporter = Arc::new(|_| {});
-            let _ = keeper.remove(&quietly).await;
-            return Err(error.into());
+    if laid.is_err() {
+        let quietly: Reporter = Arc::new(|_| {});
+        // The first error is the one to tell.
+        let _ = keeper.remove(&quietly).await;
+    }
+    Ok(laid?)
+}
+
+/// Keeps a cluster that has just come up as a template of its shape. One that cannot be kept is up all the same.
+pub(crate) async fn keep_pristine(keeper: &Arc<Keeper>, shape: String, report: &Reporter) {
+    let kept = async {
+        let Some(living) = keeper.living() else {
+            return Ok(());
+        };
+        let Some(record) = keeper.record()? else {
+            return Ok(());
+        };
+        if !pristine::can_be_made(&record.spec) || !freeze::can_be_frozen(&record.spec) {
+            return Ok(());
         }
+        pristine::prune(&keeper.paths, std::time::SystemTime::now())?;
+        let wanted = Wanted {
+            name: pristine::name(&shape),
+            made: Made::Pristine { shape },
+            replace: true,
+            now: jiff::Timestamp::now().to_string(),
+        };
+        let cluster = cluster(keeper, &record, &living);
+        freeze::freeze(cluster, wanted, After::GoOn, report).await?;
+        Ok::<_, vial_engine::Error>(())
     };
-    up::bring(keeper, &record.spec, report).await
+    if let Err(error) = kept.await {
+        let why = error.line();
+        tracing::warn!(why, "no pristine template");
+        report(Progress::note(format!(
+            "the next cluster of this shape starts as this one did: {why}"
+        )));
+    }
 }

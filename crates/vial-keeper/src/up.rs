@@ -7,6 +7,7 @@ use vial_engine::freeze;
 use vial_engine::kube_api;
 use vial_engine::progress::{Progress, Reporter, step};
 use vial_engine::record::{Journal, Record};
+use vial_engine::template::pristine;
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
 use vial_spec::ClusterSpec;
@@ -130,7 +131,26 @@ async fn start(
     if request.start == Start::Cold && keeper.living().is_none() {
         freeze::forget(&keeper.paths, &keeper.name)?;
     }
-    bring(keeper, &request.spec, report).await
+    let quickest = request.start == Start::Quickest;
+    let is_new = keeper.record()?.is_none() && !keeper.paths.cluster_dir(&keeper.name).is_dir();
+    if !(quickest && is_new) {
+        return bring(keeper, &request.spec, report).await;
+    }
+    let spec = &request.spec;
+    let image = image(keeper, &spec.node_image, None)?;
+    execute::find_out_accelerator(&keeper.paths, spec, &image, report).await;
+    let shape = pristine::shape(spec, &image.digest.to_string());
+    match pristine::find(&keeper.paths, spec, &shape) {
+        Some(template) => {
+            execute::check(spec, None)?;
+            frozen::go_on_from(keeper, &template, spec, report).await
+        }
+        None => {
+            bring(keeper, spec, report).await?;
+            frozen::keep_pristine(keeper, shape, report).await;
+            Ok(())
+        }
+    }
 }
 
 /// Brings the cluster to this state.

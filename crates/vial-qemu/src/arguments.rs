@@ -2,8 +2,6 @@
 
 use std::fmt::Display;
 
-use crate::layers::Layers;
-
 /// Options and their values, in the order in which they are given.
 #[derive(Debug, Default)]
 pub struct Arguments(Vec<String>);
@@ -20,22 +18,14 @@ impl Arguments {
         self.0.extend([name.into(), value.to_string()]);
     }
 
-    /// A raw disk of the guest, which finds it by its serial `name`. `options` are those of `-blockdev`.
+    /// A raw disk of the guest, which finds it by its serial `name`. `options` are those of `-blockdev`. One that was frozen
+    /// has layers, see [`resolve`](crate::start::resolve).
     pub fn disk(&mut self, name: &str, file: impl Display, options: &str) {
-        self.disk_of("raw", name, file, options);
-    }
-
-    /// A disk that may be frozen; the last of its files is seen by QEMU as `top`. See [`disk_device`].
-    pub fn layers(&mut self, name: &str, files: &Layers, top: impl Display, options: &str) {
-        self.disk_of(files.format(), name, top, options);
-    }
-
-    fn disk_of(&mut self, format: &str, name: &str, file: impl Display, options: &str) {
         let file = escaped(file);
-        let node = format!(
-            "driver={format},node-name={name},{options},file.driver=file,file.filename={file}"
+        self.set(
+            "-blockdev",
+            format!("driver=raw,node-name={name},{options},file.driver=file,file.filename={file}"),
         );
-        self.set("-blockdev", node);
         let id = disk_device(name);
         let device = format!("virtio-blk-pci,drive={name},serial={name},id={id}");
         self.set("-device", device);

@@ -7,6 +7,7 @@
 //!  probe      whether the host's KVM really runs a guest, once a boot of the host
 //!  frozen     its state in files, from which it goes on   memory, devices
 //!  layers     its disks' files: what was frozen stays     data, data.1, …
+//!  start      planned words become QEMU's: it starts, or goes on
 //!  program    the QEMU of a node image, for the host itself: nothing is installed for it
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod layers;
 pub mod probe;
 pub mod program;
 pub mod qmp;
+pub mod start;
 #[cfg(test)]
 mod testing;
 

@@ -34,8 +34,9 @@ pub(super) const RUN: &str = "/run/vial";
 /// The share of busy CPUs of a control plane that is a machine, beside each node's 100. Emulated, it takes all there is for
 /// minutes: with the 800 of one that is a container, machines beside it were silent for so long that they were given up.
 const CONTROL_PLANE_WEIGHT: u64 = 200;
-/// The program of the link: the one static binary, under the name that gives it this role.
+/// The programs of the link and around QEMU: the one static binary, under the names that give it these roles.
 const LINK: &str = "/run/vial-link";
+pub(super) const QEMU: &str = "/run/vial-qemu";
 
 /// The containers of a node that is a machine.
 pub(super) fn containers(
@@ -60,6 +61,7 @@ pub(super) fn containers(
         bind(format!("{disk}/machine-log"), "/var/log".into(), false),
         bind(socket.into_owned(), format!("/run/{inner}"), false),
         bind(inside::PROGRAM.into(), LINK.into(), true),
+        bind(inside::PROGRAM.into(), QEMU.into(), true),
     ];
     if context.facts.machine.accelerator == "kvm" {
         mounts.push(bind(KVM.into(), KVM.into(), false));

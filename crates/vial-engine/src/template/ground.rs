@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use vial_spec::{ClusterSpec, NodeConfig, SandboxConfig};
+use vial_spec::{ClusterSpec, SandboxConfig};
 
 use crate::paths::Paths;
 use crate::{Error, Result, execute};
@@ -117,33 +117,6 @@ fn named(cpuinfo: &str) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     format!("{} ({digest})", field("model name"))
-}
-
-/// What clusters have in common that may go on from one pristine template: all that is not their own.
-#[must_use]
-pub fn shape(spec: &ClusterSpec, image_digest: &str) -> String {
-    let common = ClusterSpec {
-        name: String::new(),
-        ports: Vec::new(),
-        manifests: Vec::new(),
-        ..spec.clone()
-    };
-    let text = serde_json::to_vec(&common).unwrap_or_default();
-    let digest = Sha256::new().chain_update(text).chain_update(image_digest);
-    let digest = digest.finalize();
-    digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// Can clusters of that kind go on from a template that others made? Not where they show what is the host's own.
-#[must_use]
-pub fn can_be_shared(spec: &ClusterSpec) -> bool {
-    spec.nodes
-        .iter()
-        .all(|node: &NodeConfig| node.host_paths().next().is_none())
 }
 
 #[cfg(test)]

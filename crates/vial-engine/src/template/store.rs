@@ -95,6 +95,11 @@ impl<'a> Templates<'a> {
         self.paths.templates_dir().join(name)
     }
 
+    /// Its manifest, which is there when it is whole.
+    pub(super) fn manifest(&self, name: &str) -> PathBuf {
+        self.directory(name).join(MANIFEST)
+    }
+
     /// All that are whole and can be read, by name.
     ///
     /// # Errors
@@ -119,7 +124,7 @@ impl<'a> Templates<'a> {
     }
 
     fn read(&self, name: &str) -> Result<Template> {
-        let path = self.directory(name).join(MANIFEST);
+        let path = self.manifest(name);
         let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
         serde_json::from_slice(&bytes).map_err(|source| Error::Damaged { path, source })
     }
@@ -130,7 +135,7 @@ impl<'a> Templates<'a> {
     /// [`TemplateError::Unknown`]; or when it cannot be read.
     pub fn find(&self, name: &str) -> Result<Template> {
         check(name)?;
-        if self.directory(name).join(MANIFEST).is_file() {
+        if self.manifest(name).is_file() {
             return self.read(name);
         }
         let names = self.list()?.into_iter().map(|template| template.name);
@@ -177,7 +182,7 @@ impl<'a> Templates<'a> {
     pub fn discard(&self, name: &str) -> Result<()> {
         let directory = self.directory(name);
         // From here on nobody finds it.
-        remove_file(&directory.join(MANIFEST))?;
+        remove_file(&self.manifest(name))?;
         remove_all(&directory)
     }
 
@@ -187,7 +192,7 @@ impl<'a> Templates<'a> {
     /// [`TemplateError::Exists`] unless it may take the place of another.
     pub fn make(&self, name: &str, replace: bool) -> Result<Making<'a>> {
         check(name)?;
-        if !replace && self.directory(name).join(MANIFEST).is_file() {
+        if !replace && self.manifest(name).is_file() {
             let name = name.to_owned();
             return Err(Error::Template(TemplateError::Exists { name }));
         }

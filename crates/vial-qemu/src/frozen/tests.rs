@@ -19,7 +19,6 @@ struct Machine {
 /// `None`: there is no QEMU, and the test is skipped.
 async fn start(directory: &Path, name: &str, memory: String, more: &[String]) -> Option<Machine> {
     let program = crate::testing::program()?;
-    let files = Layers::of(&directory.join("data")).unwrap();
     let mut arguments = crate::Arguments::default();
     for flag in ["-nodefaults", "-no-user-config"] {
         arguments.flag(flag);
@@ -30,7 +29,7 @@ async fn start(directory: &Path, name: &str, memory: String, more: &[String]) ->
     arguments.set("-global", "migration.send-configuration=off");
     arguments.set("-m", "32M");
     arguments.set("-object", memory);
-    arguments.layers("data", &files, files.top().display(), "discard=unmap");
+    arguments.disk("data", directory.join("data").display(), "discard=unmap");
     arguments.socket(directory.display(), name, "");
     arguments.set("-mon", format!("chardev={name},mode=control"));
     let mut command = program.command();
@@ -62,7 +61,7 @@ impl Machine {
 }
 
 fn cold() -> String {
-    format!("memory-backend-ram,id=ram,size={SIZE}")
+    crate::start::cold_memory("ram", SIZE)
 }
 
 fn disk(directory: &Path) -> Disk {

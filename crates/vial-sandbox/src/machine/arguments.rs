@@ -12,19 +12,18 @@
 //! The memory is anonymous, and what the guest frees goes back to the host (free page reporting); that of a machine that
 //! was frozen is a private mapping of the file that it was written to.
 
-use std::io;
-
 use rustix::process::geteuid;
+use vial_qemu::Arguments;
 use vial_qemu::arguments::escaped;
-use vial_qemu::{Arguments, Frozen, Layers};
+use vial_qemu::start::cold_memory;
 
 use crate::{MachineSpec, SandboxSpec};
 
 /// Whom QEMU runs as when root starts it: nobody.
 const NOBODY: u32 = 65_534;
 
-/// All that comes after the program's own words.
-pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> io::Result<Vec<String>> {
+/// All that comes after the program's own words, of a machine that starts.
+pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> Vec<String> {
     let mut all = Arguments::default();
     for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
         all.flag(flag);
@@ -46,7 +45,7 @@ pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> io::Result
     all.set("-cpu", "max");
     all.set("-smp", machine.cpus);
     all.set("-m", format!("size={}k", machine.memory >> 10));
-    memory(&mut all, machine)?;
+    all.set("-object", cold_memory("ram", machine.memory));
     all.set("-device", "virtio-balloon-pci,free-page-reporting=on");
     all.set("-device", "virtio-rng-pci");
     let file = |name: &str| machine.files.join(name);
@@ -57,9 +56,11 @@ pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> io::Result
         all.disk(name, file(path).display(), "read-only=on");
     }
     // The cluster is disposable, as one of namespaces is: it does not outlive the host's power.
-    let data = data(machine)?;
-    let options = "discard=unmap,cache.no-flush=on";
-    all.layers("data", &data, data.top().display(), options);
+    all.disk(
+        "data",
+        file("data").display(),
+        "discard=unmap,cache.no-flush=on",
+    );
     let run = spec.run_dir.display();
     let outside = escaped(format_args!("{run}/{}", super::outside::SOCKET));
     all.set(
@@ -83,26 +84,5 @@ pub(super) fn arguments(spec: &SandboxSpec, machine: &MachineSpec) -> io::Result
     all.set("-device", "virtconsole,chardev=console");
     all.socket(&run, "qmp", "");
     all.set("-mon", "chardev=qmp,mode=control");
-    Ok(all.words())
-}
-
-/// The files of the machine's own disk.
-pub(super) fn data(machine: &MachineSpec) -> io::Result<Layers> {
-    Layers::of(&machine.files.join("data"))
-}
-
-fn memory(all: &mut Arguments, machine: &MachineSpec) -> io::Result<()> {
-    let Some(frozen) = &machine.frozen else {
-        let size = machine.memory;
-        all.set("-object", format!("memory-backend-ram,id=ram,size={size}"));
-        return Ok(());
-    };
-    let frozen = Frozen::open(frozen).map_err(io::Error::other)?;
-    let backend = frozen.backend("ram");
-    all.set(
-        "-object",
-        backend.ok_or_else(|| io::Error::other("the frozen machine has no memory"))?,
-    );
-    all.set("-incoming", frozen.incoming());
-    Ok(())
+    all.words()
 }

@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use vial_node::init::SOCKET;
 use vial_qemu::console::last_words;
+use vial_qemu::start::resolve;
+use vial_sys::error_chain;
 use vial_sys::identity::{Identity, Process};
 
 use super::arguments::arguments;
@@ -99,7 +101,10 @@ async fn start(spec: &SandboxSpec) -> io::Result<()> {
     let machine = spec.machine.as_ref();
     let machine = machine.ok_or_else(|| io::Error::other("the sandbox is to be no machine"))?;
     let own = machine.qemu.words().iter().cloned();
-    let words = own.chain(arguments(spec, machine)?.into_iter().map(OsString::from));
+    let planned = arguments(spec, machine);
+    let words = resolve(planned, &machine.files, machine.frozen.as_deref());
+    let words = words.map_err(|error| io::Error::other(error_chain(&error)))?;
+    let words = own.chain(words.into_iter().map(OsString::from));
     let hold = Hold {
         name: spec.name.clone(),
         pid_file: spec.run_dir.join(PID_FILE),

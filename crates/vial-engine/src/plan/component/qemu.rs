@@ -12,7 +12,8 @@
 //! ```
 //! Processors and memory: `qemu/shape.rs`; further disks and interfaces: `qemu/devices.rs`.
 //!
-//! The memory is a shared mapping of an anonymous file, so that it can be frozen and shared between forks.
+//! The memory is anonymous; that of a machine that was frozen is a private mapping of the file that it was written to, which
+//! forks share ([`vial_qemu::start`]).
 
 mod devices;
 mod shape;
@@ -49,7 +50,9 @@ pub(in crate::plan) fn component(
 
 fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String> {
     let mut argv = Arguments::default();
-    argv.flag("qemu-system-x86_64")
+    argv.flag(machine::QEMU)
+        .flag(OWN)
+        .flag("qemu-system-x86_64")
         .flag("-nodefaults")
         .flag("-no-user-config")
         .flag("-no-reboot");
@@ -59,6 +62,8 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
     argv.set("-run-with", format!("user={MACHINE_USER}:{MACHINE_USER}"));
 
     argv.set("-machine", shape::board(wanted));
+    // What it is frozen to has no more than its devices' states.
+    argv.set("-global", "migration.send-configuration=off");
     argv.set("-bios", "qboot.rom");
     let accelerator = shape::accelerator(&facts.accelerator, node.role, wanted);
     argv.set("-accel", accelerator);

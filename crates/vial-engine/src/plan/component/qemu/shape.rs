@@ -1,6 +1,7 @@
 //! Processors and memory of a machine, in parts where it has several.
 
 use vial_qemu::Arguments;
+use vial_qemu::start::cold_memory;
 use vial_spec::{Machine, Role};
 
 /// Translated instructions of a control plane, in MiB: kube-apiserver, etcd, the controllers and what a worker has.
@@ -12,7 +13,9 @@ pub(super) fn board(wanted: &Machine) -> String {
         true => "memory-backend=ram,",
         false => "",
     };
-    format!("q35,{memory}usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off")
+    format!(
+        "q35,{memory}usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off,suppress-vmdesc=on"
+    )
 }
 
 /// Under emulation, what was translated is kept in so much memory, which the host gives besides.
@@ -54,7 +57,7 @@ pub(super) fn processors(argv: &mut Arguments, wanted: &Machine) {
     );
 }
 
-/// Shared mappings of anonymous files.
+/// Empty, until it is known whether the machine goes on from a frozen one.
 pub(super) fn memory(argv: &mut Arguments, wanted: &Machine) {
     let memory = wanted.memory.bytes();
     argv.set("-m", format!("size={}k", memory >> 10));
@@ -83,10 +86,7 @@ pub(super) fn memory(argv: &mut Arguments, wanted: &Machine) {
 }
 
 fn backend(argv: &mut Arguments, id: &str, bytes: u64) {
-    argv.set(
-        "-object",
-        format!("memory-backend-memfd,id={id},size={bytes},share=on"),
-    );
+    argv.set("-object", cold_memory(id, bytes));
 }
 
 /// Words for the kernel that set memory aside at boot, when there is still enough in one piece.
