@@ -28,8 +28,8 @@ pub struct Limits {
 /// A group by its path below the root of every hierarchy: `vial/NAME`.
 #[derive(Debug, Clone)]
 pub struct Group {
-    layout: Layout,
-    path: PathBuf,
+    pub(super) layout: Layout,
+    pub(super) path: PathBuf,
 }
 
 /// The period of a CPU quota, in microseconds: the kernel's default.
@@ -45,7 +45,7 @@ impl Group {
     }
 
     /// Its directory in a hierarchy.
-    fn directory(&self, hierarchy: &Hierarchy) -> PathBuf {
+    pub(super) fn directory(&self, hierarchy: &Hierarchy) -> PathBuf {
         hierarchy.mount_point().join(&self.path)
     }
 

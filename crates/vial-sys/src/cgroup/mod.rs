@@ -3,6 +3,7 @@
 //! [`Layout`] says which hierarchies there are and what to write where; it is pure. [`Group`] is one group, which is
 //! one directory in every hierarchy, and does it.
 
+mod freezer;
 mod group;
 mod layout;
 
