@@ -14,7 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use vial_link::{Place, Target};
 use vial_net::{Inside, NetError};
-use vial_node::init::SOCKET;
+use vial_node::init::{InitSpec, SOCKET};
 use vial_rpc::Channel;
 use vial_sys::identity::{Identity, Process};
 
@@ -233,6 +233,10 @@ impl Sandbox for NamespaceSandbox {
             let name = &self.spec.name;
             self.process
                 .kill()
+                .map_err(|cause| failed("cannot end the sandbox", name, cause))?;
+            // Who is frozen does not even die (of version 1).
+            InitSpec::group(name)
+                .and_then(|group| group.thaw_all())
                 .map_err(|cause| failed("cannot end the sandbox", name, cause))?;
             ended(&self.process)
                 .await
