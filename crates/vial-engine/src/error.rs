@@ -131,6 +131,14 @@ pub enum Error {
     /// The sandbox ended while something was done in it.
     #[error("the cluster's sandbox ended")]
     Ended,
+    /// A cluster of a kind that is frozen in another way, or not at all.
+    #[error("cluster {cluster} cannot be frozen: {why}")]
+    NotFreezable {
+        /// Which cluster.
+        cluster: String,
+        /// Why not.
+        why: String,
+    },
     /// The node without which there is no API is stopped.
     #[error("{node}, the control plane of cluster {cluster}, is stopped")]
     NoControlPlane {

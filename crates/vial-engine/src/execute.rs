@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub use accelerator::find_out as find_out_accelerator;
 pub use boot::boot;
-pub use bring_up::{bring_up, connect};
+pub use bring_up::{Objects, Otherwise, bring_up, connect, thaw};
 pub use check::check;
 pub use disks::disks;
 pub(crate) use disks::on_host;

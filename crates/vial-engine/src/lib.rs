@@ -10,6 +10,7 @@
 pub mod check;
 mod error;
 pub mod execute;
+pub mod freeze;
 pub mod images;
 pub mod kube_api;
 pub mod paths;

@@ -21,6 +21,10 @@ use crate::plan::{Ca, Content, LeafPlan, Plan};
 use crate::record::write_private;
 use crate::{Error, Result};
 
+/// What a cluster is called in the kubeconfigs of its own components: the same in every cluster, since what was frozen as
+/// one may be thawed as another.
+const INSIDE: &str = "vial";
+
 /// All keys of one cluster, in memory.
 pub struct ClusterPki {
     dir: PathBuf,
@@ -77,7 +81,7 @@ impl ClusterPki {
             Content::Key(leaf) => self.pair(leaf)?.key_pem.clone(),
             Content::ServiceAccountKey => self.service_accounts.0.clone(),
             Content::ServiceAccountPublicKey => self.service_accounts.1.clone(),
-            Content::Kubeconfig { leaf, server } => self.kubeconfig(leaf, server, &self.cluster)?,
+            Content::Kubeconfig { leaf, server } => self.kubeconfig(leaf, server, INSIDE)?,
             Content::SshHostKey(node) => self
                 .host_keys
                 .get(node)
