@@ -1,11 +1,14 @@
-//! Writes files so that readers see the old or the new content, never a part.
+//! Writes files so that readers see the old or the new content, never a part. One that is as it shall be is left alone:
+//! who watches it (a component that was brought back watches its certificates) need not read it again.
 //!
 //! Deliberately absent: fsync. A node lives in memory and page cache as long as its machine; after a crash of the
 //! machine it is made anew.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,9 +37,32 @@ pub(crate) fn write_all(files: &[File]) -> Result<(), WriteError> {
                 path: file.path.clone(),
             });
         }
+        if is_so(&path, file) {
+            continue;
+        }
         write(&path, file).map_err(|source| WriteError::Write { path, source })?;
     }
     Ok(())
+}
+
+/// Is it there with this content, owner and mode? What cannot be looked at is not.
+fn is_so(path: &Path, file: &File) -> bool {
+    let same = |found: fs::Metadata| {
+        found.is_file()
+            && found.len() == file.content.len() as u64
+            && found.mode() & 0o7777 == mode(file)
+            && (found.uid(), found.gid()) == (file.uid, file.gid)
+    };
+    fs::symlink_metadata(path).is_ok_and(same)
+        && fs::read(path).is_ok_and(|content| content == file.content)
+}
+
+/// The permission bits that it shall have.
+fn mode(file: &File) -> u32 {
+    match file.mode {
+        0 => DEFAULT_MODE,
+        mode => mode & 0o7777,
+    }
 }
 
 fn write(path: &Path, file: &File) -> io::Result<()> {
@@ -70,12 +96,7 @@ fn write_new(path: &Path, file: &File) -> io::Result<()> {
     new.write_all(&file.content)?;
     fchown(&new, Some(file.uid), Some(file.gid))?;
     // After the owner: chown(2) clears set-user-ID bits.
-    let mode = if file.mode == 0 {
-        DEFAULT_MODE
-    } else {
-        file.mode & 0o7777
-    };
-    new.set_permissions(fs::Permissions::from_mode(mode))
+    new.set_permissions(fs::Permissions::from_mode(mode(file)))
 }
 
 fn write_in_place(path: &Path, file: &File) -> io::Result<()> {
@@ -97,7 +118,6 @@ fn temporary_beside(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
 
     fn file(path: &Path, content: &str, mode: u32) -> File {
         let (uid, gid) = (
@@ -110,6 +130,22 @@ mod tests {
             mode,
             uid,
             gid,
+        }
+    }
+
+    #[test]
+    fn what_is_so_already_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.crt");
+        let inode = || fs::metadata(&path).unwrap().ino();
+        write_all(&[file(&path, "one", 0)]).unwrap();
+        let first = inode();
+        write_all(&[file(&path, "one", 0o644)]).unwrap();
+        assert_eq!(inode(), first);
+        for (content, mode) in [("two", 0o644), ("two", 0o600)] {
+            let before = inode();
+            write_all(&[file(&path, content, mode)]).unwrap();
+            assert_ne!(inode(), before, "{content} {mode:o}");
         }
     }
 

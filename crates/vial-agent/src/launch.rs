@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use vial_rpc::ComponentSpec;
 use vial_sys::session::{Terminal, prepare};
 
+use crate::freeze::number_components;
 use crate::logs::marks;
 use crate::reaper::{Child, Leftovers, Reaper};
 use crate::user;
@@ -66,6 +67,7 @@ pub(crate) fn launch(reaper: &Reaper, spec: &ComponentSpec) -> Result<Child, Lau
         command.stdout(out).stderr(err);
     }
     prepare(&mut command, Terminal::None, user.credentials());
+    number_components();
     let child = reaper
         .spawn(&mut command, Leftovers::Kill)
         .map_err(|source| LaunchError::Spawn { program, source })?;

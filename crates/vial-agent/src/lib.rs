@@ -10,7 +10,8 @@
 //!                                      │                     └ probe: asks until ready       ├► reaper ◄── SIGCHLD
 //!                                      ├ exec: commands with pipes or a terminal ────────────┘
 //!                                      ├ logs: tail and follow      └ rotate: keeps logs small
-//!                                      └ files: atomic writes
+//!                                      ├ files: atomic writes
+//!                                      └ freeze: dumps components and brings them back
 //! ```
 //!
 //! # Invariants
@@ -25,6 +26,7 @@
 
 mod exec;
 mod files;
+mod freeze;
 mod launch;
 mod lifecycle;
 mod logs;

@@ -16,6 +16,7 @@
 //! ```
 //! A component that runs once (`foreground_once`) is READY without a process after exit 0, and in BACKOFF after any
 //! other exit. A component without a process stops at once. A vital one that exits by itself is told as FELL: the agent ends.
+//! One that is adopted is STARTING from the first moment on.
 //!
 //! # Invariants
 //! - At most one process of a component exists; its number is `run`, and news of any other run are ignored.
@@ -56,6 +57,8 @@ pub(crate) struct Now {
 pub(crate) enum Event {
     /// Somebody wants this component; checked by [`Lifecycle::check`] before.
     Apply(Box<ComponentSpec>),
+    /// The process of this component is there already; its name must not be known. Whom it comes after does not matter.
+    Adopt(Box<ComponentSpec>),
     Remove(String),
     Restart(String),
     Started {
@@ -184,6 +187,21 @@ impl Lifecycle {
             .collect()
     }
 
+    /// Those that have a process, with it; the name of one that is just being stopped instead.
+    pub(crate) fn processes(&self) -> Result<Vec<(Arc<ComponentSpec>, i32)>, String> {
+        let mut processes = Vec::new();
+        for component in &self.components {
+            match component.phase {
+                Phase::Starting | Phase::Ready => {
+                    processes.push((component.spec.clone(), component.pid));
+                }
+                Phase::Stopping(_) => return Err(component.spec.name.clone()),
+                Phase::Waiting | Phase::Done | Phase::Backoff { .. } | Phase::Stopped => {}
+            }
+        }
+        Ok(processes)
+    }
+
     /// Whether [`Event::Apply`] of `spec` makes sense.
     pub(crate) fn check(&self, spec: &ComponentSpec) -> Result<(), Refusal> {
         let name = spec.name.clone();
@@ -233,6 +251,7 @@ impl Lifecycle {
         let mut actions = Vec::new();
         match event {
             Event::Apply(spec) => self.apply(*spec, now, &mut actions),
+            Event::Adopt(spec) => self.adopt(*spec, now, &mut actions),
             Event::Remove(name) => self.end(&name, Then::Forget, now, &mut actions),
             Event::Restart(name) => self.end(&name, Then::Start, now, &mut actions),
             Event::Shutdown => self.shutting_down = true,
@@ -286,6 +305,13 @@ impl Lifecycle {
         }
         component.set_spec(spec);
         self.end(&name, Then::Start, now, actions);
+    }
+
+    fn adopt(&mut self, spec: ComponentSpec, now: Now, actions: &mut Vec<Action>) {
+        let component = Component::new(spec, now);
+        actions.push(Action::Publish(component.status()));
+        self.components.push(component);
+        self.start(self.components.len() - 1, now, actions);
     }
 
     /// Brings a component to its end, at once when it has no process, and then where `then` says.
@@ -449,11 +475,11 @@ impl Lifecycle {
             .filter(|c| c.is_ready())
             .map(|c| c.spec.name.clone())
             .collect();
-        for component in self
-            .components
-            .iter_mut()
-            .filter(|component| component.phase == Phase::Waiting)
-        {
+        for index in 0..self.components.len() {
+            let component = &mut self.components[index];
+            if component.phase != Phase::Waiting {
+                continue;
+            }
             let missing: Vec<&str> = component
                 .spec
                 .after
@@ -462,16 +488,7 @@ impl Lifecycle {
                 .filter(|name| !ready.iter().any(|r| r == name))
                 .collect();
             if missing.is_empty() {
-                self.runs += 1;
-                component.run = self.runs;
-                component.enter(Phase::Starting, String::new(), now);
-                actions.push(Action::Publish(component.status()));
-                let name = component.spec.name.clone();
-                actions.push(Action::Start {
-                    name,
-                    run: component.run,
-                    spec: component.spec.clone(),
-                });
+                self.start(index, now, actions);
             } else {
                 let message = format!("waits for {}", missing.join(", "));
                 if component.message != message {
@@ -480,6 +497,19 @@ impl Lifecycle {
                 }
             }
         }
+    }
+
+    fn start(&mut self, index: usize, now: Now, actions: &mut Vec<Action>) {
+        self.runs += 1;
+        let component = &mut self.components[index];
+        component.run = self.runs;
+        component.enter(Phase::Starting, String::new(), now);
+        actions.push(Action::Publish(component.status()));
+        actions.push(Action::Start {
+            name: component.spec.name.clone(),
+            run: component.run,
+            spec: component.spec.clone(),
+        });
     }
 
     /// Stops everything that nothing running comes after.

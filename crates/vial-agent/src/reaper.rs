@@ -66,6 +66,18 @@ impl Reaper {
         Ok(Child { pid, exit })
     }
 
+    /// Expects a child of that pid, a leader of its own process group, which somebody else is about to make.
+    pub(crate) fn expect(&self, pid: i32, leftovers: Leftovers) -> Child {
+        let (tell, exit) = oneshot::channel();
+        self.living().insert(pid, Living { tell, leftovers });
+        Child { pid, exit }
+    }
+
+    /// Expects it no more.
+    pub(crate) fn forget(&self, pid: i32) {
+        self.living().remove(&pid);
+    }
+
     /// Sends `signal` to the process group or session of a child; false when the child has ended.
     pub(crate) fn signal(&self, pid: i32, signal: Signal, whom: Whom) -> bool {
         let living = self.living();

@@ -11,16 +11,17 @@ use tonic::{Request, Response, Status, Streaming};
 use vial_rpc::agent_server::Agent;
 use vial_rpc::exec_input::Input;
 use vial_rpc::{
-    AgentInfoReply, AgentInfoRequest, ComponentRef, ComponentSpec, ComponentStatus, ExecInput,
-    ExecOutput, ListComponentsReply, ListComponentsRequest, LogsChunk, LogsRequest, LookReply,
-    LookRequest, ReadTreePart, ReadTreeRequest, RemoveComponentReply, TreeSummary,
-    WaitReadyRequest, WatchComponentsRequest, WriteFilesReply, WriteFilesRequest, WriteTreePart,
-    write_tree_part,
+    AgentInfoReply, AgentInfoRequest, ComponentRef, ComponentSpec, ComponentStatus, DumpReply,
+    DumpRequest, ExecInput, ExecOutput, ListComponentsReply, ListComponentsRequest, LogsChunk,
+    LogsRequest, LookReply, LookRequest, ReadTreePart, ReadTreeRequest, RemoveComponentReply,
+    RestoreReply, RestoreRequest, TreeSummary, WaitReadyRequest, WatchComponentsRequest,
+    WriteFilesReply, WriteFilesRequest, WriteTreePart, write_tree_part,
 };
 use vial_sys::error_chain;
 
 use crate::exec::{self, ExecError};
 use crate::files::{self, WriteError};
+use crate::freeze::Freezer;
 use crate::lifecycle::Refusal;
 use crate::logs::{self, LogsError};
 use crate::nearest::unknown_component;
@@ -35,6 +36,7 @@ const QUEUE: usize = 16;
 pub(crate) struct Server {
     supervisor: Supervisor,
     reaper: Arc<Reaper>,
+    freezer: Freezer,
     started_unix_ms: u64,
 }
 
@@ -45,6 +47,7 @@ impl Server {
             .unwrap_or_default()
             .as_millis();
         Self {
+            freezer: Freezer::new(supervisor.clone(), reaper.clone()),
             supervisor,
             reaper,
             started_unix_ms: u64::try_from(now).unwrap_or(u64::MAX),
@@ -204,6 +207,24 @@ impl Agent for Server {
             ));
         };
         tree::write(start, parts).await.map(Response::new)
+    }
+
+    type DumpStream = ReceiverStream<Result<DumpReply, Status>>;
+
+    async fn dump(
+        &self,
+        request: Request<DumpRequest>,
+    ) -> Result<Response<Self::DumpStream>, Status> {
+        let replies = self.freezer.dump(request.into_inner());
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn restore(
+        &self,
+        request: Request<RestoreRequest>,
+    ) -> Result<Response<RestoreReply>, Status> {
+        let restored = self.freezer.restore(request.into_inner()).await;
+        Ok(Response::new(restored?))
     }
 }
 

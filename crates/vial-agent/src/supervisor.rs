@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use vial_rpc::{ComponentSpec, ComponentStatus};
 
 use crate::lifecycle::{Event, Refusal};
-use crate::reaper::Reaper;
+use crate::reaper::{Child, Reaper};
 
 /// What can be asked of the owner.
 enum Request {
@@ -23,10 +23,15 @@ enum Request {
     Restart(String, oneshot::Sender<Option<ComponentStatus>>),
     Subscribe(oneshot::Sender<Subscription>),
     Specs(oneshot::Sender<Vec<Arc<ComponentSpec>>>),
+    Processes(oneshot::Sender<Result<Vec<Process>, String>>),
+    Adopt(Vec<(ComponentSpec, Child)>, oneshot::Sender<()>),
     Fallen(oneshot::Sender<String>),
     Shutdown(oneshot::Sender<()>),
     Happened(Event),
 }
+
+/// A component and its process.
+pub(crate) type Process = (Arc<ComponentSpec>, i32);
 
 /// The present statuses, and every change after them.
 pub(crate) struct Subscription {
@@ -86,6 +91,16 @@ impl Supervisor {
     /// The wanted specs, in the order in which they were first applied.
     pub(crate) async fn specs(&self) -> Result<Vec<Arc<ComponentSpec>>, Gone> {
         self.ask(Request::Specs).await
+    }
+
+    /// Those that have a process; the name of one that is just being stopped instead.
+    pub(crate) async fn processes(&self) -> Result<Result<Vec<Process>, String>, Gone> {
+        self.ask(Request::Processes).await
+    }
+
+    /// Takes over processes of components that nobody has applied yet.
+    pub(crate) async fn adopt(&self, processes: Vec<(ComponentSpec, Child)>) -> Result<(), Gone> {
+        self.ask(|reply| Request::Adopt(processes, reply)).await
     }
 
     /// Which vital component ended by itself, and how; waits for it.

@@ -131,6 +131,14 @@ pub enum Error {
     /// The sandbox ended while something was done in it.
     #[error("the cluster's sandbox ended")]
     Ended,
+    /// A cluster of a kind that is frozen in another way, or not at all.
+    #[error("cluster {cluster} cannot be frozen: {why}")]
+    NotFreezable {
+        /// Which cluster.
+        cluster: String,
+        /// Why not.
+        why: String,
+    },
     /// The node without which there is no API is stopped.
     #[error("{node}, the control plane of cluster {cluster}, is stopped")]
     NoControlPlane {
@@ -145,14 +153,6 @@ pub enum Error {
     /// A template that cannot go on here.
     #[error(transparent)]
     Unfit(#[from] crate::template::Unfit),
-    /// Something that cannot be frozen.
-    #[error("cluster {cluster} cannot be frozen: {why}")]
-    Unfreezable {
-        /// Which.
-        cluster: String,
-        /// Why.
-        why: String,
-    },
     /// A change that a living cluster cannot take.
     #[error("cluster {cluster}: {what} cannot be changed while it exists")]
     Unchangeable {

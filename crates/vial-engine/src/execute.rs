@@ -36,7 +36,7 @@ use std::sync::Arc;
 pub use accelerator::find_out as find_out_accelerator;
 pub(crate) use accelerator::name as accelerator_name;
 pub use boot::boot;
-pub use bring_up::{bring_up, connect};
+pub use bring_up::{Objects, Otherwise, bring_up, connect, thaw};
 pub use check::check;
 pub use disks::disks;
 pub(crate) use disks::on_host;
@@ -229,6 +229,9 @@ pub async fn sandbox(
     }
     maker.sweep(&spec).await?;
     let frozen = freeze::place(paths, &prepared.record.name);
+    if let Some(frozen) = &frozen {
+        freeze::take_up(paths, &prepared.plan.spec, frozen)?;
+    }
     let nodes = prepared.plan.spec.nodes.iter();
     let mounts = nodes
         .flat_map(NodeConfig::host_paths)

@@ -12,6 +12,7 @@
 //! - **A frozen state is taken up once.** It goes as soon as what goes on from it runs: from then on the disks are ahead.
 
 pub mod machine;
+pub mod namespace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::progress::{Reporter, step};
 use crate::record::{Journal, Record};
 use crate::template::{Ground, Made, Template, Templates};
 use crate::{Error, Result};
+use namespace::Disks;
 
 /// Below a cluster's directory: the processes, while they do not run.
 pub const FROZEN: &str = "frozen";
@@ -57,6 +59,11 @@ pub struct Wanted {
     pub now: String,
 }
 
+/// Nothing of the cluster runs as long as this is not dropped, where it was to stay; its sandbox is to be ended before.
+pub struct Halted {
+    _containers: Option<namespace::Halted>,
+}
+
 /// Freezes a cluster to a template. With [`After::Stay`] nothing runs on in it: its sandbox is to be ended, and it can go on
 /// in its own place as well.
 ///
@@ -68,21 +75,24 @@ pub async fn freeze(
     wanted: Wanted,
     after: After,
     report: &Reporter,
-) -> Result<Template> {
+) -> Result<Halted> {
     let paths = cluster.paths;
     let record = cluster.record;
     let ground = Ground::of(paths, &record.spec)?;
     let making = Templates::of(paths).make(&wanted.name, wanted.replace)?;
-    let (into, frozen) = (making.cluster()?, making.frozen()?);
-    step(report, None, "freeze", "freeze the cluster", async {
-        match record.spec.sandbox {
-            SandboxConfig::Vm(_) => machine::freeze(cluster, &frozen, after).await,
-            SandboxConfig::Namespace => Err(not_yet(record)),
-        }
-    })
-    .await?;
-    let keeping = keep(cluster, &into, &frozen, after);
-    step(report, None, "keep", "keep its disks", async { keeping }).await?;
+    let frozen = making.frozen()?;
+    let halted = state(cluster, &frozen, Disks::Copy, after, report).await?;
+    let own = paths.cluster_dir(&record.name);
+    if let SandboxConfig::Vm(_) = record.spec.sandbox {
+        let into = making.cluster()?;
+        link_parts(&own, &into)?;
+        machine::keep(&own.join(MACHINE_FILES), &into.join(MACHINE_FILES), &frozen)?;
+    }
+    if after == After::Stay {
+        let place = own.join(FROZEN);
+        discard(&place)?;
+        link_state(&frozen, &place)?;
+    }
     let template = Template {
         name: wanted.name,
         created: wanted.now,
@@ -96,62 +106,62 @@ pub async fn freeze(
         ground,
     };
     making.finish(&template)?;
-    Ok(template)
-}
-
-/// Links and copies what a template has of a cluster; and where the cluster stays halted, what it goes on from itself.
-fn keep(cluster: Cluster<'_>, into: &Path, frozen: &Path, after: After) -> Result<()> {
-    let own = cluster.paths.cluster_dir(&cluster.record.name);
-    for part in KEPT {
-        let source = own.join(part);
-        if source.is_dir() {
-            clone(&source, &into.join(part))?;
-        }
-    }
-    machine::keep(&own.join(MACHINE_FILES), &into.join(MACHINE_FILES), frozen)?;
-    if after == After::Stay {
-        let place = own.join(FROZEN);
-        discard(&place)?;
-        clone(frozen, &place)?;
-    }
-    Ok(())
+    Ok(halted)
 }
 
 /// Freezes a cluster in its own place; its sandbox is to be ended then.
 ///
 /// # Errors
 /// As for [`freeze`].
-pub async fn stop(cluster: Cluster<'_>, report: &Reporter) -> Result<()> {
+pub async fn stop(cluster: Cluster<'_>, report: &Reporter) -> Result<Halted> {
     let place = cluster.paths.cluster_dir(&cluster.record.name).join(FROZEN);
     let aside = place.with_added_extension("new");
     discard(&aside)?;
     private_dir(&aside).map_err(Error::file("make", &aside))?;
-    let frozen = step(report, None, "freeze", "freeze the cluster", async {
-        match cluster.record.spec.sandbox {
-            SandboxConfig::Vm(_) => machine::freeze(cluster, &aside, After::Stay).await,
-            SandboxConfig::Namespace => Err(not_yet(cluster.record)),
-        }
-    });
-    if let Err(error) = frozen.await {
+    let halted = state(cluster, &aside, Disks::Leave, After::Stay, report).await;
+    let halted = halted.inspect_err(|_| {
         // It is of no use; the first error is the one to tell.
         let _ = discard(&aside);
-        return Err(error);
-    }
+    })?;
     discard(&place)?;
-    fs::rename(&aside, &place).map_err(Error::file("write", &place))
+    fs::rename(&aside, &place).map_err(Error::file("write", &place))?;
+    Ok(halted)
 }
 
-fn not_yet(record: &Record) -> Error {
-    Error::Unfreezable {
-        cluster: record.name.clone(),
-        why: "its sandbox is of namespaces".into(),
-    }
+/// Writes the processes of a cluster, and with [`Disks::Copy`] the disks that are directories of the host.
+async fn state(
+    cluster: Cluster<'_>,
+    into: &Path,
+    disks: Disks,
+    after: After,
+    report: &Reporter,
+) -> Result<Halted> {
+    let containers = match cluster.record.spec.sandbox {
+        SandboxConfig::Vm(_) => {
+            let freezing = machine::freeze(cluster, into, after);
+            step(report, None, "freeze", "freeze the machine", freezing).await?;
+            None
+        }
+        SandboxConfig::Namespace if !can_be_frozen(&cluster.record.spec) => {
+            return Err(Error::NotFreezable {
+                cluster: cluster.record.name.clone(),
+                why: "its control plane is a virtual machine beside others".into(),
+            });
+        }
+        SandboxConfig::Namespace => {
+            Some(namespace::freeze(cluster, into, disks, after, report).await?)
+        }
+    };
+    Ok(Halted {
+        _containers: containers,
+    })
 }
 
 /// Is everything of such a cluster of a kind that can be frozen?
 #[must_use]
 pub fn can_be_frozen(spec: &ClusterSpec) -> bool {
-    matches!(spec.sandbox, SandboxConfig::Vm(_))
+    let machines = || spec.nodes.iter().any(|node| node.machine.is_some());
+    matches!(spec.sandbox, SandboxConfig::Vm(_)) || !machines()
 }
 
 /// Does a cluster that does not run go on from a frozen state?
@@ -219,17 +229,20 @@ pub fn lay(paths: &Paths, template: &Template, newborn: Newborn, cold: bool) -> 
     let from = templates.directory(&template.name);
     let own = paths.cluster_dir(&newborn.name);
     private_dir(&own).map_err(Error::file("make", &own))?;
-    let source = from.join("cluster");
-    for part in KEPT {
-        if source.join(part).is_dir() {
-            clone(&source.join(part), &own.join(part))?;
+    let frozen = from.join(FROZEN);
+    match template.spec.sandbox {
+        SandboxConfig::Vm(_) => {
+            let source = from.join("cluster");
+            link_parts(&source, &own)?;
+            clone(&source.join(MACHINE_FILES), &own.join(MACHINE_FILES))?;
+            if cold {
+                machine::take_up(&own.join(MACHINE_FILES), &frozen)?;
+            }
         }
+        SandboxConfig::Namespace => namespace::lay(paths, &frozen, &newborn.name)?,
     }
-    clone(&source.join(MACHINE_FILES), &own.join(MACHINE_FILES))?;
-    if cold {
-        machine::take_up(&own.join(MACHINE_FILES), &from.join(FROZEN))?;
-    } else {
-        clone(&from.join(FROZEN), &own.join(FROZEN))?;
+    if !cold {
+        link_state(&frozen, &own.join(FROZEN))?;
     }
     let spec = newborn.spec.unwrap_or_else(|| template.spec.clone());
     let record = Record {
@@ -255,6 +268,37 @@ pub fn lay(paths: &Paths, template: &Template, newborn: Newborn, cold: bool) -> 
     Ok(record)
 }
 
+/// Keys and loaded images.
+fn link_parts(source: &Path, target: &Path) -> Result<()> {
+    for part in KEPT {
+        let source = source.join(part);
+        if source.is_dir() {
+            clone(&source, &target.join(part))?;
+        }
+    }
+    Ok(())
+}
+
+/// The processes, without the disks that may lie beside them.
+fn link_state(frozen: &Path, place: &Path) -> Result<()> {
+    let aside = place.with_added_extension("new");
+    discard(&aside)?;
+    private_dir(&aside).map_err(Error::file("make", &aside))?;
+    let entries = fs::read_dir(frozen).map_err(Error::file("read", frozen))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::file("read", frozen))?;
+        let target = aside.join(entry.file_name());
+        if entry.file_name() == namespace::CLUSTER {
+            continue;
+        }
+        match entry.path().is_dir() {
+            true => clone(&entry.path(), &target)?,
+            false => fs::hard_link(entry.path(), &target).map_err(Error::file("link", &target))?,
+        }
+    }
+    fs::rename(&aside, place).map_err(Error::file("write", place))
+}
+
 /// A tree of hard links: nothing of it is changed in place, by nobody.
 fn clone(source: &Path, target: &Path) -> Result<()> {
     const NOTHING: [&str; 0] = [];
@@ -264,9 +308,22 @@ fn clone(source: &Path, target: &Path) -> Result<()> {
     })
 }
 
+/// Has the disks of a cluster be as its frozen state expects them, before its sandbox is made.
+///
+/// # Errors
+/// When it is not whole.
+pub(crate) fn take_up(paths: &Paths, spec: &ClusterSpec, frozen: &Path) -> Result<()> {
+    match spec.sandbox {
+        SandboxConfig::Vm(_) => {
+            machine::take_up(&paths.cluster_dir(&spec.name).join(MACHINE_FILES), frozen)
+        }
+        SandboxConfig::Namespace => namespace::lay(paths, frozen, &spec.name),
+    }
+}
+
 /// Where the state of a cluster that does not run is to be taken up from.
 #[must_use]
-pub fn place(paths: &Paths, name: &str) -> Option<PathBuf> {
+pub(crate) fn place(paths: &Paths, name: &str) -> Option<PathBuf> {
     let place = paths.cluster_dir(name).join(FROZEN);
     place.is_dir().then_some(place)
 }

@@ -1,11 +1,13 @@
 //! The cluster's API as the engine uses it: a client, applying manifests, Node objects.
 
+mod alive;
 mod apply;
 mod nodes;
 mod serving;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+pub use alive::{wait_dns_runs, wait_node_reports};
 pub use apply::apply;
 pub use nodes::ready;
 pub use nodes::{delete_node, ensure_node, wait_node_ready};

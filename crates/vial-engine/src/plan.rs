@@ -21,6 +21,7 @@ mod registry;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use change::{Change, changes};
+pub(crate) use containers::FREEZER;
 pub use containers::{ContainerPlan, NodePlan};
 pub use files::{ADMIN, Ca, Content, FilePlan, LeafPlan};
 pub use machine::OWN as MACHINE_FILES;

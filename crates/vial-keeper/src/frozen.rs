@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use vial_engine::freeze::{self, Cluster, Newborn, Wanted};
+use vial_engine::freeze::{self, Cluster, Halted, Newborn, Wanted};
 use vial_engine::progress::{Progress, Reporter, step};
 use vial_engine::record::Record;
 use vial_engine::template::{Made, Template, Templates, pristine};
@@ -78,19 +78,19 @@ pub(crate) async fn work(
             };
             let after = if *stop { After::Stay } else { After::GoOn };
             let cluster = cluster(keeper, &record, &living);
-            freeze::freeze(cluster, wanted, after, report).await?;
+            let halted = freeze::freeze(cluster, wanted, after, report).await?;
             let text = format!("frozen to template {template}");
             keeper.tell(What::Frozen, &text);
             report(Progress::note(text));
             match after {
                 After::GoOn => Ok(()),
-                After::Stay => end(keeper, living, report).await,
+                After::Stay => end(keeper, living, halted, report).await,
             }
         }
         StateRequest::Stop => {
             whole(&record)?;
-            freeze::stop(cluster(keeper, &record, &living), report).await?;
-            end(keeper, living, report).await
+            let halted = freeze::stop(cluster(keeper, &record, &living), report).await?;
+            end(keeper, living, halted, report).await
         }
         StateRequest::Pause => {
             set_paused(keeper, true).await?;
@@ -141,12 +141,18 @@ async fn set_paused(keeper: &Keeper, paused: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends the sandbox of a cluster whose state is on disk.
-async fn end(keeper: &Arc<Keeper>, living: View, report: &Reporter) -> Result<(), Failure> {
+/// Ends the sandbox of a cluster whose state is on disk; nothing of it runs meanwhile.
+async fn end(
+    keeper: &Arc<Keeper>,
+    living: View,
+    halted: Halted,
+    report: &Reporter,
+) -> Result<(), Failure> {
     let _made = keeper.making.lock().await;
     keeper.forget();
     let ended = living.sandbox.end();
     step(report, None, "end", "end the sandbox", ended).await?;
+    drop(halted);
     set_paused(keeper, false).await?;
     keeper.tell(
         What::Stopped,
@@ -179,7 +185,7 @@ pub(crate) async fn thaw(
         ports: ports.map(anew).collect(),
         ..record.spec
     };
-    up::bring(keeper, &spec, report).await
+    Box::pin(up::bring(keeper, &spec, report)).await
 }
 
 /// Makes a new cluster that goes on from a pristine template of its shape.
@@ -195,11 +201,11 @@ pub(crate) async fn go_on_from(
         template.name
     )));
     lay(keeper, template, Some(spec), false).await?;
-    up::bring(keeper, spec, report).await?;
+    Box::pin(up::bring(keeper, spec, report)).await?;
     // Of a person's own objects the template has none.
     match spec.manifests.is_empty() {
         true => Ok(()),
-        false => up::bring(keeper, spec, report).await,
+        false => Box::pin(up::bring(keeper, spec, report)).await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vial_engine::execute::{self, Birth, Prepared};
+use vial_engine::execute::{self, Birth, Objects, Otherwise, Prepared};
 use vial_engine::freeze;
 use vial_engine::kube_api;
 use vial_engine::progress::{Progress, Reporter, step};
@@ -10,7 +10,7 @@ use vial_engine::record::{Journal, Record};
 use vial_engine::template::pristine;
 use vial_image::{NodeImage, Store};
 use vial_sandbox::Sandbox;
-use vial_spec::ClusterSpec;
+use vial_spec::{ClusterSpec, SandboxConfig};
 
 use crate::api::{Event, Start, UpRequest};
 use crate::events::{About, What};
@@ -76,10 +76,10 @@ pub(crate) async fn resume(keeper: &Arc<Keeper>) {
 pub(crate) async fn up(keeper: Arc<Keeper>, operation: Arc<Operation>) {
     let report = told(&keeper, operation.reporter());
     let done = match &operation.kind {
-        Kind::Up(request) => start(&keeper, request, &report).await,
-        Kind::Nodes(request) => nodes::work(&keeper, request, &report).await,
-        Kind::State(request) => frozen::work(&keeper, request, &report).await,
-        Kind::Thaw(request) => frozen::thaw(&keeper, request, &report).await,
+        Kind::Up(request) => Box::pin(start(&keeper, request, &report)).await,
+        Kind::Nodes(request) => Box::pin(nodes::work(&keeper, request, &report)).await,
+        Kind::State(request) => Box::pin(frozen::work(&keeper, request, &report)).await,
+        Kind::Thaw(request) => Box::pin(frozen::thaw(&keeper, request, &report)).await,
         Kind::Down | Kind::Images => Ok(()),
     };
     let refused =
@@ -134,7 +134,7 @@ async fn start(
     let quickest = request.start == Start::Quickest;
     let is_new = keeper.record()?.is_none() && !keeper.paths.cluster_dir(&keeper.name).is_dir();
     if !(quickest && is_new) {
-        return bring(keeper, &request.spec, report).await;
+        return Box::pin(bring(keeper, &request.spec, report)).await;
     }
     let spec = &request.spec;
     let image = image(keeper, &spec.node_image, None)?;
@@ -143,11 +143,11 @@ async fn start(
     match pristine::find(&keeper.paths, spec, &shape) {
         Some(template) => {
             execute::check(spec, None)?;
-            frozen::go_on_from(keeper, &template, spec, report).await
+            Box::pin(frozen::go_on_from(keeper, &template, spec, report)).await
         }
         None => {
-            bring(keeper, spec, report).await?;
-            frozen::keep_pristine(keeper, shape, report).await;
+            Box::pin(bring(keeper, spec, report)).await?;
+            Box::pin(frozen::keep_pristine(keeper, shape, report)).await;
             Ok(())
         }
     }
@@ -198,16 +198,25 @@ pub(crate) async fn bring(
     keeper.change(spec, held).await;
     let living = keeper.living().ok_or("the sandbox ended")?;
     let _images = keeper.images.lock().await;
-    let bringing = async {
+    // Each is large; together they would not fit a thread's stack.
+    let bringing = Box::pin(async {
         let (paths, sandbox) = (&keeper.paths, living.sandbox.as_ref());
-        if frozen {
-            execute::go_on(&prepared, sandbox, &living.client, report).await?;
+        match prepared.plan.spec.sandbox {
+            _ if !frozen => {}
+            SandboxConfig::Vm(_) => {
+                Box::pin(execute::go_on(&prepared, sandbox, &living.client, report)).await?;
+            }
+            SandboxConfig::Namespace => {
+                let (objects, otherwise) = (Objects::AsFrozen, Otherwise::StartFromDisks);
+                let thawing = execute::thaw(paths, &prepared, sandbox, objects, otherwise, report);
+                Box::pin(thawing).await?;
+            }
         }
         match frozen && prepared.changes.is_empty() {
             true => Ok(()),
-            false => execute::bring_up(paths, &prepared, sandbox, report).await,
+            false => Box::pin(execute::bring_up(paths, &prepared, sandbox, report)).await,
         }
-    };
+    });
     tokio::select! {
         done = bringing => done?,
         () = living.sandbox.ended() => return Err("the sandbox ended".into()),

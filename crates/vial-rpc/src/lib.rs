@@ -17,8 +17,8 @@ pub use bytes::Bytes;
 pub use channel::{ConnectError, connect, connect_by};
 pub use exec::{exec_collect, exec_interactive};
 pub use tonic::Code;
-pub use tonic::Status;
 pub use tonic::transport::Channel;
+pub use tonic::{Status, Streaming};
 
 mod v1 {
     tonic::include_proto!("vial.v1");

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod lock;
 pub mod mounts;
 pub mod namespace;
+pub mod pids;
 pub mod process;
 pub mod program;
 pub mod pty;

@@ -455,3 +455,35 @@ fn the_end_of_a_vital_one_is_told_and_not_mended() {
         "{actions:?}"
     );
 }
+
+#[test]
+fn who_is_adopted_waits_for_nobody_and_is_ready_by_its_probe() {
+    let mut story = Story::default();
+    let mut adopted = probed("apiserver");
+    adopted.after = vec!["etcd".into()];
+    let actions = story.tell(Event::Adopt(Box::new(adopted.clone())));
+    assert_eq!(started(&actions), ["apiserver"]);
+    assert_eq!(story.state("apiserver"), State::Starting);
+    story.answers("apiserver");
+    assert_eq!(story.state("apiserver"), State::Ready);
+    // The same spec again changes nothing, another one replaces it.
+    assert!(story.apply(adopted.clone()).is_empty());
+    adopted.argv.push("--v=4".into());
+    story.apply(adopted);
+    assert_eq!(story.state("apiserver"), State::Stopping);
+    assert_eq!(story.lifecycle.processes(), Err("apiserver".to_owned()));
+}
+
+#[test]
+fn only_those_with_a_process_can_be_dumped() {
+    let mut story = Story::default();
+    story.apply(spec("etcd"));
+    story.apply(after("scheduler", &["never"]));
+    let names = |story: &Story| -> Vec<String> {
+        let processes = story.lifecycle.processes().unwrap().into_iter();
+        processes.map(|(spec, _)| spec.name.clone()).collect()
+    };
+    assert_eq!(names(&story), ["etcd"]);
+    story.exits("etcd", 1);
+    assert!(names(&story).is_empty());
+}

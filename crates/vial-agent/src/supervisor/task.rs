@@ -14,7 +14,7 @@ use super::{Request, Subscription};
 use crate::launch::launch;
 use crate::lifecycle::{Action, Event, Lifecycle, Now, Urgency};
 use crate::probe;
-use crate::reaper::{Reaper, Whom};
+use crate::reaper::{Child, Reaper, Whom};
 
 /// Changes a slow watcher may lag behind before it has to be told the present state anew.
 const CHANGES: usize = 256;
@@ -27,6 +27,8 @@ pub(super) struct Owner {
     began: Instant,
     /// The process of a component's run.
     pids: HashMap<(String, u64), i32>,
+    /// Processes that are there before their component starts.
+    adopted: HashMap<String, Child>,
     probes: HashMap<String, AbortHandle>,
     removals: Vec<(String, oneshot::Sender<()>)>,
     fallen: Option<oneshot::Sender<String>>,
@@ -42,6 +44,7 @@ impl Owner {
             changes: broadcast::channel(CHANGES).0,
             began: Instant::now(),
             pids: HashMap::new(),
+            adopted: HashMap::new(),
             probes: HashMap::new(),
             removals: Vec::new(),
             fallen: None,
@@ -89,6 +92,14 @@ impl Owner {
                 });
             }
             Request::Specs(reply) => drop(reply.send(self.lifecycle.specs())),
+            Request::Processes(reply) => drop(reply.send(self.lifecycle.processes())),
+            Request::Adopt(processes, reply) => {
+                for (spec, child) in processes {
+                    self.adopted.insert(spec.name.clone(), child);
+                    self.happened(Event::Adopt(Box::new(spec)));
+                }
+                let _ = reply.send(());
+            }
             Request::Fallen(reply) => self.fallen = Some(reply),
             Request::Shutdown(reply) => {
                 self.shutdown = Some(reply);
@@ -172,7 +183,8 @@ impl Owner {
         {
             let _ = reply.send(());
         }
-        match launch(&self.reaper, spec) {
+        let there = self.adopted.remove(&name).map(Ok);
+        match there.unwrap_or_else(|| launch(&self.reaper, spec)) {
             Ok(child) => {
                 tracing::info!(component = name, pid = child.pid, "started");
                 self.pids.insert((name.clone(), run), child.pid);

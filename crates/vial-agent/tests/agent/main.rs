@@ -4,6 +4,7 @@
 mod components;
 mod exec;
 mod first_process;
+mod freeze;
 mod lab;
 mod logs;
 mod probes;

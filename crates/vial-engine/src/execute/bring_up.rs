@@ -8,6 +8,9 @@
 //!          ├─ …                                             (joined) the person's manifests, DNS
 //!          └─ registry
 //! ```
+//! A thaw goes the same way, but for the control plane, which is brought back from its dump instead of started; the API
+//! holds what it held, so that nobody waits for Node objects. What else changes with it: readiness of nodes and of DNS
+//! is old news until it is told again.
 
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -44,12 +47,45 @@ pub async fn connect(prepared: &Prepared, sandbox: &dyn Sandbox, report: &Report
     Ok(())
 }
 
+/// What the control plane begins from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// Its disks.
+    Disks,
+    /// Its dump.
+    Dump {
+        objects: Objects,
+        otherwise: Otherwise,
+        /// When the thaw began.
+        since: jiff::Timestamp,
+    },
+}
+
+/// What becomes of vial's objects, and of the manifests, in a thawed cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objects {
+    /// They are those that were frozen.
+    AsFrozen,
+    /// They are applied again: the specification differs from the frozen one's.
+    Apply,
+}
+
+/// What becomes of a thaw when the control plane cannot be brought back from its dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It fails, with the reason.
+    Fail,
+    /// The control plane starts from its disks, and the reason is told.
+    StartFromDisks,
+}
+
 /// What every branch looks at.
 struct Work<'a> {
     paths: &'a Paths,
     prepared: &'a Prepared,
     sandbox: &'a dyn Sandbox,
     report: &'a Reporter,
+    begin: Begin,
     /// Set once the API holds the Node objects and the rights of what runs on nodes.
     registered: SetOnce<()>,
     /// Set once the API is ready and holds vial's objects.
@@ -69,11 +105,43 @@ pub async fn bring_up(
     for change in &prepared.changes {
         report(change.note());
     }
+    bring(paths, prepared, sandbox, report, Begin::Disks).await
+}
+
+/// As [`bring_up`] in a new sandbox, of a cluster whose disks and dump were laid by [`lay`](crate::freeze::namespace::lay).
+/// What differs from the frozen cluster's plan is restarted.
+///
+/// # Errors
+/// The first thing that failed; what was made stays.
+pub async fn thaw(
+    paths: &Paths,
+    prepared: &Prepared,
+    sandbox: &dyn Sandbox,
+    objects: Objects,
+    otherwise: Otherwise,
+    report: &Reporter,
+) -> Result<()> {
+    let begin = Begin::Dump {
+        objects,
+        otherwise,
+        since: jiff::Timestamp::now(),
+    };
+    bring(paths, prepared, sandbox, report, begin).await
+}
+
+async fn bring(
+    paths: &Paths,
+    prepared: &Prepared,
+    sandbox: &dyn Sandbox,
+    report: &Reporter,
+    begin: Begin,
+) -> Result<()> {
     let work = Work {
         paths,
         prepared,
         sandbox,
         report,
+        begin,
         registered: SetOnce::new(),
         joined: SetOnce::new(),
     };
@@ -139,6 +207,9 @@ impl Work<'_> {
         };
         let start = Container::start(self.sandbox, &self.prepared.pki, plan);
         let container = step(self.report, name, id, text, start).await?;
+        if is_control_plane {
+            self.restore(node, &container).await?;
+        }
         container.apply(Stage::Boot).await?;
         let control_plane = async {
             match is_control_plane {
@@ -170,6 +241,23 @@ impl Work<'_> {
         .await
     }
 
+    /// Brings the control plane back from its dump, where that is how it begins.
+    async fn restore(&self, node: &NodePlan, container: &Container<'_>) -> Result<()> {
+        let Begin::Dump { otherwise, .. } = self.begin else {
+            return Ok(());
+        };
+        let name = Some(node.config.name.as_str());
+        let text = "bring the control plane back";
+        match step(self.report, name, "restore", text, container.restore()).await {
+            Err(error) if otherwise == Otherwise::StartFromDisks => {
+                let text = format!("the control plane starts anew: {}", error.line());
+                (self.report)(Progress::note(text));
+                Ok(())
+            }
+            restored => restored,
+        }
+    }
+
     async fn control_plane(&self, node: &NodePlan, container: &Container<'_>) -> Result<()> {
         self.ready(node, container, "etcd").await?;
         let controllers = async {
@@ -186,10 +274,22 @@ impl Work<'_> {
         self.ready(node, container, "local-path-provisioner").await
     }
 
+    /// Whether the API holds all of vial's objects, and the person's, already.
+    fn has_objects(&self) -> bool {
+        let objects = Objects::AsFrozen;
+        matches!(self.begin, Begin::Dump { objects: found, .. } if found == objects)
+    }
+
     /// Node objects, and vial's own, as soon as the API takes them. Ends with the start of the API server, if that fails.
     async fn objects_of_vial(&self, control_plane: &NodePlan) -> Result<kube::Client> {
         let plan = &self.prepared.plan;
         let client = kube_api::client(&self.prepared.admin_kubeconfig()?).await?;
+        if self.has_objects() {
+            // They are in the store: whoever asks too early asks again.
+            let _ = self.registered.set(());
+            kube_api::wait_serving(&client).await;
+            return Ok(client);
+        }
         kube_api::wait_serving(&client).await;
         let creating = async {
             let nodes = plan.spec.nodes.iter();
@@ -224,7 +324,13 @@ impl Work<'_> {
         if self.prepared.plan.spec.network.cni == Cni::None {
             return Ok(());
         }
-        let waiting = kube_api::wait_node_ready(client, &node.config.name, container.patience());
+        let waiting = async {
+            let (name, patience) = (&node.config.name, container.patience());
+            if let Begin::Dump { since, .. } = self.begin {
+                kube_api::wait_node_reports(client, name, since, patience).await?;
+            }
+            kube_api::wait_node_ready(client, name, patience).await
+        };
         step(
             self.report,
             name,
@@ -293,6 +399,9 @@ impl Work<'_> {
     /// The person's manifests, in their order.
     async fn objects(&self) -> Result<()> {
         let client = self.joined.wait().await;
+        if self.has_objects() {
+            return Ok(());
+        }
         for manifest in &self.prepared.plan.spec.manifests {
             let id = format!("manifest {}", manifest.name);
             let applying = kube_api::apply(client, &manifest.name, &manifest.content);
@@ -318,6 +427,11 @@ impl Work<'_> {
         let containers = self.prepared.plan.containers();
         let limit = containers.map(patience).max().unwrap_or(READY);
         let client = self.joined.wait().await;
+        if let Begin::Dump { since, .. } = self.begin {
+            let waiting = kube_api::wait_dns_runs(client, since, limit);
+            let text = "wait for the cluster's DNS";
+            return step(self.report, None, "dns", text, waiting).await;
+        }
         let api: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
         // One of two: names are answered from here on, and the other is a second behind at most.
         let available = |deployment: Option<&Deployment>| {

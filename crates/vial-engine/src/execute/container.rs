@@ -6,10 +6,12 @@ use sha2::{Digest as _, Sha256};
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::init_client::InitClient;
 use vial_rpc::{
-    Channel, ComponentSpec, File, StopContainerRequest, WaitReadyRequest, WriteFilesRequest,
+    Channel, ComponentSpec, File, RestoreRequest, StopContainerRequest, WaitReadyRequest,
+    WriteFilesRequest,
 };
 use vial_sandbox::{Sandbox, inside};
 
+use crate::freeze::namespace::dump_inside;
 use crate::pki::ClusterPki;
 use crate::plan::{ComponentPlan, ContainerPlan, Stage};
 use crate::{Error, Result};
@@ -73,6 +75,17 @@ impl<'a> Container<'a> {
                 .map_err(Error::rpc(what))?;
         }
         Ok(())
+    }
+
+    /// Brings back what was dumped.
+    pub(super) async fn restore(&self) -> Result<()> {
+        let name = &self.plan.spec.name;
+        let request = RestoreRequest {
+            directory: dump_inside(),
+        };
+        let restored = self.agent.clone().restore(request).await;
+        let what = format!("cannot bring back what ran in container {name}");
+        restored.map(drop).map_err(Error::rpc(what))
     }
 
     /// Waits until a component is ready.

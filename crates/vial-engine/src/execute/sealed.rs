@@ -12,7 +12,6 @@ use vial_spec::SandboxMachine;
 
 use super::machines::{self, Origin};
 use super::{Prepared, accelerator, program};
-use crate::freeze::machine;
 use crate::paths::Paths;
 use crate::plan::ImageFacts;
 use crate::{Error, Result};
@@ -55,10 +54,8 @@ pub(super) async fn lay(
             program: &own_program,
             image: &image,
         };
-        match &frozen {
-            // It goes on with what it has.
-            Some(frozen) => machine::take_up(&files, frozen)?,
-            None => machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?,
+        if frozen.is_none() {
+            machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?;
         }
         let host = accelerator::known(&paths);
         Ok::<_, Error>(MachineSpec {

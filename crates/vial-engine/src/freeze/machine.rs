@@ -71,7 +71,7 @@ fn layers(own: &Path, frozen: &Path) -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Has the disk go on from what belongs to the frozen state: whatever was written since is dropped.
-pub(crate) fn take_up(own: &Path, frozen: &Path) -> Result<()> {
+pub(super) fn take_up(own: &Path, frozen: &Path) -> Result<()> {
     let kept = layers(own, frozen)?;
     let data = own.join(DATA);
     let all = Layers::of(&data).map_err(Error::file("read", &data))?;

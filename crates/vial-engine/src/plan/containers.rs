@@ -91,6 +91,9 @@ pub(super) fn weighing(cpu_weight: u64) -> CgroupLimits {
 /// Where the store is: on the disk, and in the container.
 const ETCD: (&str, &str) = ("etcd", "/var/lib/etcd");
 
+/// Where the agent of a control plane puts its dump: on the disk, and in the container.
+pub(crate) const FREEZER: (&str, &str) = ("freezer", "/var/lib/vial/freezer");
+
 fn control_plane_disk(node: &NodeConfig) -> String {
     format!("{}/nodes/{}/control-plane", inside::CLUSTER, node.name)
 }
@@ -103,7 +106,12 @@ fn control_plane_container(
     let disk = control_plane_disk(node);
     let mut mounts = persistent(
         &disk,
-        &[ETCD, ("kubernetes", "/etc/kubernetes"), ("log", "/var/log")],
+        &[
+            ETCD,
+            ("kubernetes", "/etc/kubernetes"),
+            ("log", "/var/log"),
+            FREEZER,
+        ],
     );
     // Watched by the controller manager and given to pods by nobody: CRIU cannot dump an inotify watch on an overlay.
     mounts.push(Mount {

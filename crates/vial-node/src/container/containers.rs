@@ -164,6 +164,9 @@ impl Containers {
             .is_ok();
         if !in_time {
             process.kill().map_err(|error| internal(&error))?;
+            // Who is frozen does not even die (of version 1).
+            let group_name = name.to_owned();
+            blocking(move || LaunchSpec::group(&group_name)?.thaw_all()).await?;
             // An error means that the waiting task is gone, which happens after it has sent.
             let _ = ended.wait_for(|ended| *ended).await;
         }

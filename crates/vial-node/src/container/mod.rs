@@ -11,6 +11,7 @@
 //! the cgroup is removed by the task that waits for it, on every path.
 
 mod containers;
+mod hold;
 mod launch;
 mod launcher;
 mod root;
@@ -20,6 +21,7 @@ mod tunables;
 use std::process::ExitCode;
 
 pub(crate) use containers::Containers;
+pub(crate) use hold::hold;
 
 /// The role `vial-container`: takes a launch spec as one line of JSON on stdin.
 pub fn launcher_main() -> ExitCode {

@@ -9,17 +9,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::{Stream, StreamExt};
 use tokio::sync::Mutex;
-use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tonic::{Request, Response, Status};
 use vial_rpc::init_server::Init;
 use vial_rpc::{
-    ContainerSpec, ContainerStatus, InfoReply, InfoRequest, ListContainersReply,
-    ListContainersRequest, NetworkReply, NetworkSpec, RemoveDirectoryReply, RemoveDirectoryRequest,
-    StopContainerReply, StopContainerRequest, WatchContainersRequest,
+    ContainerSpec, ContainerStatus, HoldContainersReply, HoldContainersRequest, InfoReply,
+    InfoRequest, ListContainersReply, ListContainersRequest, NetworkReply, NetworkSpec,
+    RemoveDirectoryReply, RemoveDirectoryRequest, StopContainerReply, StopContainerRequest,
+    WatchContainersRequest,
 };
 
 use super::remove;
-use crate::container::Containers;
+use crate::container::{self, Containers};
 use crate::network;
 use crate::reaper::Reaper;
 
@@ -119,6 +120,16 @@ impl Init for Service {
             Ok(RemoveDirectoryReply {})
         })
         .await
+    }
+
+    type HoldContainersStream = ReceiverStream<Result<HoldContainersReply, Status>>;
+
+    async fn hold_containers(
+        &self,
+        request: Request<HoldContainersRequest>,
+    ) -> Result<Response<Self::HoldContainersStream>, Status> {
+        let holds = container::hold(&request.get_ref().names)?;
+        Ok(Response::new(ReceiverStream::new(holds)))
     }
 
     async fn list_containers(

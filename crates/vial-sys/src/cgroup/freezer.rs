@@ -34,7 +34,10 @@ impl Group {
     /// # Errors
     /// When the machine cannot freeze groups, or when a process has not halted after five seconds; all of them go on then.
     pub fn freeze(&self) -> Result<(), SysError> {
-        let freezer = self.freezer()?;
+        let freezer = self.freezer().ok_or_else(|| {
+            let operation = format!("freeze the cgroup {}", self.path.display());
+            SysError::other(operation, "this machine has no freezer")
+        })?;
         let frozen = freezer.halt();
         if frozen.is_err() {
             // The first error is the one to tell.
@@ -48,7 +51,7 @@ impl Group {
     /// # Errors
     /// When the kernel refuses.
     pub fn thaw(&self) -> Result<(), SysError> {
-        self.freezer()?.go_on()
+        self.freezer().map_or(Ok(()), |freezer| freezer.go_on())
     }
 
     /// Lets everything go on in it and in all groups below it, whoever froze them: before the end of all of it.
@@ -56,24 +59,19 @@ impl Group {
     /// # Errors
     /// When the kernel refuses.
     pub fn thaw_all(&self) -> Result<(), SysError> {
-        match self.freezer()? {
-            Freezer::V1(directory) => all_below(&directory, &|one| Freezer::V1(one).go_on()),
-            Freezer::V2(directory) => all_below(&directory, &|one| Freezer::V2(one).go_on()),
+        match self.freezer() {
+            Some(Freezer::V1(directory)) => all_below(&directory, &|one| Freezer::V1(one).go_on()),
+            Some(Freezer::V2(directory)) => all_below(&directory, &|one| Freezer::V2(one).go_on()),
+            None => Ok(()),
         }
     }
 
-    fn freezer(&self) -> Result<Freezer, SysError> {
+    fn freezer(&self) -> Option<Freezer> {
         let hierarchies = &self.layout.hierarchies;
         let of_v1 = hierarchies.iter().find(|one| one.controls("freezer"));
         let of_v2 = hierarchies.iter().find(|one| one.kind == Kind::V2);
-        match (of_v1, of_v2) {
-            (Some(v1), _) => Ok(Freezer::V1(self.directory(v1))),
-            (None, Some(v2)) => Ok(Freezer::V2(self.directory(v2))),
-            (None, None) => Err(SysError::other(
-                format!("freeze the cgroup {}", self.path.display()),
-                "this machine has no freezer",
-            )),
-        }
+        let v1 = of_v1.map(|v1| Freezer::V1(self.directory(v1)));
+        v1.or_else(|| of_v2.map(|v2| Freezer::V2(self.directory(v2))))
     }
 }
 
@@ -181,7 +179,7 @@ mod tests {
         fn new(name: &str) -> Option<Self> {
             let path = format!("vial-test-{name}-{}", std::process::id());
             let group = Group::new(Layout::detect().unwrap(), path);
-            if group.create().is_err() || group.freezer().is_err() {
+            if group.create().is_err() || group.freezer().is_none() {
                 vial_testing::skip("no cgroup can be made here");
                 return None;
             }

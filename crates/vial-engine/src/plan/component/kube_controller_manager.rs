@@ -1,4 +1,7 @@
 //! kube-controller-manager. Pod CIDRs are fixed by the plan (they fix routes), so it allocates none.
+//!
+//! The cluster's name is not told, here as in every component of the control plane: one that was thawed as another
+//! cluster goes on with the flags and files it had.
 
 use super::{Args, Builder, Ca, Component, Content, Context, LeafPlan, PKI, Stage, files, https};
 
@@ -36,7 +39,6 @@ pub(super) fn add(builder: &mut Builder<'_>) {
         .set("bind-address", "127.0.0.1")
         .set("client-ca-file", &ca)
         .set("cluster-cidr", Context::joined(&network.pod_cidrs))
-        .set("cluster-name", &builder.context.spec.name)
         .set("cluster-signing-cert-file", &ca)
         .set("cluster-signing-key-file", &ca_key)
         .set(

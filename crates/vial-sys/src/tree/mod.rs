@@ -5,16 +5,23 @@
 //! ([`clone`]) make two trees of equal rights; between different file systems everything is copied instead. Symbolic
 //! links ([`shadow`]) lead to a tree on another file system, which must stay where it is.
 //!
+//! A tree that goes on being written to in places nobody can list beforehand is [`replicate`]d: each file is judged.
+//!
 //! # On failure
 //! The tree is made beside its target and renamed at the end: it appears whole or not at all. What an interrupted run
 //! left beside it is removed by the next one.
 
-use std::fs::{self, File, FileType};
+mod copy;
+mod replicate;
+
+use std::fs::{self, FileType};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD};
+
+pub use copy::{copy_attributes, copy_file};
+pub use replicate::{Share, replicate};
 
 use crate::{During, SysError};
 
@@ -72,6 +79,11 @@ fn make(
     target: &Path,
     way: impl Fn(&Path, FileType) -> Way,
 ) -> Result<(), SysError> {
+    whole(target, |aside| clone_directory(source, aside, &way))
+}
+
+/// Has `fill` make a tree beside `target`, which it becomes at the end; left alone when `target` exists.
+fn whole(target: &Path, fill: impl FnOnce(&Path) -> Result<(), SysError>) -> Result<(), SysError> {
     if target.symlink_metadata().is_ok() {
         return Ok(());
     }
@@ -80,7 +92,7 @@ fn make(
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).during(|| format!("make the directory {}", parent.display()))?;
     }
-    let result = clone_directory(source, &aside, &way).and_then(|()| {
+    let result = fill(&aside).and_then(|()| {
         fs::rename(&aside, target)
             .during(|| format!("rename {} to {}", aside.display(), target.display()))
     });
@@ -140,65 +152,11 @@ fn link(from: &Path, to: &Path, regular: bool) -> Result<(), SysError> {
     }
 }
 
-fn copy_file(from: &Path, to: &Path) -> Result<(), SysError> {
-    let operation = || format!("copy {} to {}", from.display(), to.display());
-    let mut reader = File::open(from).during(operation)?;
-    let mut writer = File::options()
-        .write(true)
-        .create_new(true)
-        .open(to)
-        .during(operation)?;
-    io::copy(&mut reader, &mut writer).during(operation)?;
-    copy_attributes(from, to)
-}
-
-/// Gives the directory or file `to` the owner, mode, extended attributes and times of `from`.
-///
-/// # Errors
-/// When one of them cannot be set.
-pub fn copy_attributes(from: &Path, to: &Path) -> Result<(), SysError> {
-    let operation = || format!("copy the attributes of {}", from.display());
-    let metadata = from.symlink_metadata().during(operation)?;
-    // Changing the owner clears set-uid bits and security.capability: it comes first.
-    chown(to, Some(metadata.uid()), Some(metadata.gid())).during(operation)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777))
-        .during(operation)?;
-    copy_xattrs(from, to).during(operation)?;
-    let time = |seconds, nanoseconds| Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds,
-    };
-    let times = Timestamps {
-        last_access: time(metadata.atime(), metadata.atime_nsec()),
-        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
-    };
-    rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).during(operation)
-}
-
-fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
-    // 64 KiB is the kernel's limit for the list of names and for one value (xattr(7)).
-    let mut names = vec![0_u8; 65_536];
-    let length = match rustix::fs::llistxattr(from, names.as_mut_slice()) {
-        Err(rustix::io::Errno::NOTSUP) => return Ok(()),
-        result => result?,
-    };
-    names.truncate(length);
-    let mut value = Vec::new();
-    for name in names
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
-        value.resize(65_536, 0);
-        let length = rustix::fs::lgetxattr(from, name, value.as_mut_slice())?;
-        rustix::fs::lsetxattr(to, name, &value[..length], XattrFlags::empty())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use rustix::fs::XattrFlags;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
     fn sample(dir: &Path) -> PathBuf {
         let source = dir.join("source");
