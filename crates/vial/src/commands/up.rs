@@ -105,8 +105,8 @@ pub(crate) struct UpArgs {
     /// Its memory, such as 6Gi [default: 4Gi]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
-    /// Start everything: neither from a template, nor from what the cluster was frozen to
-    #[arg(long)]
+    /// Start everything: neither from a template, nor from what the cluster was frozen to [env: VIAL_COLD]
+    #[arg(long, env = "VIAL_COLD", hide_env = true)]
     cold: bool,
     /// Keys that no other cluster has, even where a template would be quicker
     #[arg(long)]

@@ -31,6 +31,8 @@ pub(crate) struct Lab {
     host: Vec<String>,
     /// The authority that vial trusts instead of the machine's.
     trusts: Option<PathBuf>,
+    /// New clusters go on from templates, as they do for people; else each test sees its own start.
+    templates: bool,
 }
 
 /// What a command did.
@@ -96,6 +98,7 @@ impl Lab {
             before: Host::look(),
             host: Vec::new(),
             trusts: None,
+            templates: false,
         };
         for name in &lab.names {
             lab.vial(["down", name]);
@@ -113,6 +116,12 @@ impl Lab {
     /// From now on vial runs on the host of this world, which outlives the lab.
     pub(crate) fn on(mut self, world: &World) -> Self {
         self.host = world.host();
+        self
+    }
+
+    /// From now on new clusters go on from templates, where there are some.
+    pub(crate) fn with_templates(mut self) -> Self {
+        self.templates = true;
         self
     }
 
@@ -143,6 +152,9 @@ impl Lab {
             .env("KUBECONFIG", self.kubeconfig())
             .env_remove("VIAL_CLUSTER")
             .stdin(Stdio::null());
+        if !self.templates {
+            command.env("VIAL_COLD", "true");
+        }
         if let Some(authority) = &self.trusts {
             command.env("SSL_CERT_FILE", authority);
         }

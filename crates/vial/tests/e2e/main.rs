@@ -16,6 +16,7 @@ mod engines;
 mod events;
 mod families;
 mod flood;
+mod frozen;
 mod http;
 mod images;
 mod interrupted;
