@@ -1,7 +1,7 @@
 //! Freezes a running cluster into a directory, and lays another cluster from it: the engine without a keeper.
 //!
 //! ```text
-//! freezer freeze CLUSTER DIRECTORY [end]
+//! freezer freeze CLUSTER DIRECTORY [end|stop]      end: the sandbox ends; stop: it ends, and the disks stay where they are
 //! freezer lay DIRECTORY CLUSTER
 //! ```
 //! A cluster that was laid is thawed by whoever brings it up.
@@ -26,17 +26,40 @@ async fn main() -> Result<(), Failure> {
     let paths = Paths::from_env();
     match words[..] {
         ["freeze", cluster, directory] => {
-            freeze(&paths, cluster, directory.as_ref(), After::GoOn).await
+            freeze(
+                &paths,
+                cluster,
+                directory.as_ref(),
+                Disks::Copy,
+                After::GoOn,
+            )
+            .await
         }
         ["freeze", cluster, directory, "end"] => {
-            freeze(&paths, cluster, directory.as_ref(), After::End).await
+            freeze(&paths, cluster, directory.as_ref(), Disks::Copy, After::End).await
+        }
+        ["freeze", cluster, directory, "stop"] => {
+            freeze(
+                &paths,
+                cluster,
+                directory.as_ref(),
+                Disks::Leave,
+                After::End,
+            )
+            .await
         }
         ["lay", directory, cluster] => lay(&paths, directory.as_ref(), cluster),
-        _ => Err("freeze CLUSTER DIRECTORY [end], or lay DIRECTORY CLUSTER".into()),
+        _ => Err("freeze CLUSTER DIRECTORY [end|stop], or lay DIRECTORY CLUSTER".into()),
     }
 }
 
-async fn freeze(paths: &Paths, name: &str, into: &Path, after: After) -> Result<(), Failure> {
+async fn freeze(
+    paths: &Paths,
+    name: &str,
+    into: &Path,
+    disks: Disks,
+    after: After,
+) -> Result<(), Failure> {
     let record = Record::load(paths, name)?.ok_or("no such cluster")?;
     let prepared = plan(paths, record)?;
     let spec = execute::sandbox_spec(paths, name);
@@ -62,7 +85,7 @@ async fn freeze(paths: &Paths, name: &str, into: &Path, after: After) -> Result<
             began.elapsed().as_secs_f64()
         );
     });
-    namespace::freeze(cluster, into, Disks::Copy, after, &report).await?;
+    namespace::freeze(cluster, into, disks, after, &report).await?;
     let record = paths.cluster_dir(name).join("cluster.json");
     std::fs::copy(record, into.join("cluster.json"))?;
     Ok(())
@@ -86,11 +109,14 @@ fn lay(paths: &Paths, from: &Path, name: &str) -> Result<(), Failure> {
             .local_addr()?
             .port())
     };
+    // One that was stopped is the same cluster again.
+    if record.name != name {
+        record.uid = format!("{:016x}", std::process::id());
+        (record.api_port, record.registry_port) = (port()?, port()?);
+    }
     record.name = name.to_owned();
     record.spec.name = name.to_owned();
-    record.uid = format!("{:016x}", std::process::id());
     record.journal = Journal::Creating;
-    (record.api_port, record.registry_port) = (port()?, port()?);
     record.save(paths)?;
     let began = std::time::Instant::now();
     namespace::lay(paths, from, name)?;

@@ -24,6 +24,7 @@ use vial_spec::Cni;
 use super::container::{Container, READY, patience};
 use super::stop::{self, Stop};
 use super::{Prepared, machine, remove};
+use crate::freeze::namespace::forget_dump;
 use crate::images;
 use crate::kube_api;
 use crate::paths::Paths;
@@ -248,7 +249,10 @@ impl Work<'_> {
         };
         let name = Some(node.config.name.as_str());
         let text = "bring the control plane back";
-        match step(self.report, name, "restore", text, container.restore()).await {
+        let restored = step(self.report, name, "restore", text, container.restore()).await;
+        // Processes come out of it once only; what is left of it would be nobody's.
+        forget_dump(self.paths, &self.prepared.record.name, &self.prepared.plan);
+        match restored {
             Err(error) if otherwise == Otherwise::StartFromDisks => {
                 let text = format!("the control plane starts anew: {}", error.line());
                 (self.report)(Progress::note(text));
