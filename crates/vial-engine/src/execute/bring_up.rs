@@ -313,17 +313,17 @@ impl Work<'_> {
 
     async fn worker(&self, node: &NodePlan, container: &Container<'_>) -> Result<()> {
         let name = Some(node.config.name.as_str());
-        tokio::try_join!(
-            self.ready(node, container, "containerd"),
-            self.ready(node, container, "sshd")
-        )?;
-        self.loaded_images(node).await;
-        self.registered.wait().await;
-        container.apply(Stage::Registered).await?;
-        tokio::try_join!(
-            self.ready(node, container, "kubelet"),
-            self.ready(node, container, "kube-proxy")
-        )?;
+        let kubernetes = async {
+            self.ready(node, container, "containerd").await?;
+            self.loaded_images(node).await;
+            self.registered.wait().await;
+            container.apply(Stage::Registered).await?;
+            tokio::try_join!(
+                self.ready(node, container, "kubelet"),
+                self.ready(node, container, "kube-proxy")
+            )
+        };
+        tokio::try_join!(kubernetes, self.ready(node, container, "sshd"))?;
         let client = self.joined.wait().await;
         if self.prepared.plan.spec.network.cni == Cni::None {
             return Ok(());
