@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use lab::{Lab, container, init_of, network};
 use tonic::Code;
 use vial_rpc::container_status::State;
-use vial_rpc::{CgroupLimits, Clone as TreeClone, ContainerSpec, Mount, StopContainerRequest};
-use vial_rpc::{ListContainersRequest, WatchContainersRequest};
+use vial_rpc::{CgroupLimits, Clone as TreeClone, ContainerSpec, HoldContainersRequest, Mount};
+use vial_rpc::{ListContainersRequest, StopContainerRequest, WatchContainersRequest};
 use vial_sandbox::Network;
 
 #[tokio::test]
@@ -410,6 +410,51 @@ async fn trees_are_cloned_once_before_the_mounts() {
         "meta"
     );
     assert_eq!(source.join("blob").metadata().unwrap().nlink(), 2);
+    sandbox.end().await.unwrap();
+    lab.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn held_containers_do_nothing_as_long_as_somebody_listens() {
+    let lab = Lab::new().await;
+    let sandbox = lab.make().await;
+    let mut init = init_of(&*sandbox).await;
+    init.apply_network(network(&["w-1"])).await.unwrap();
+    let start = || container("w-1.node", "w-1");
+    init.start_container(start()).await.unwrap();
+    let hold = async |name: &str| {
+        let names = vec![name.to_owned()];
+        let mut init = init_of(&*sandbox).await;
+        let held = init
+            .hold_containers(HoldContainersRequest { names })
+            .await?;
+        let mut held = held.into_inner();
+        held.message().await?.expect("one message");
+        Ok::<_, vial_rpc::Status>(held)
+    };
+    let held = hold("w-1.node").await.unwrap();
+    let mut answer = std::pin::pin!(lab.run("w-1.node", "echo alive"));
+    let soon = tokio::time::timeout(std::time::Duration::from_millis(100), &mut answer);
+    assert!(soon.await.is_err(), "its agent is held as well");
+    drop(held);
+    assert_eq!(answer.await, "alive\n");
+
+    // Who is held can be ended all the same, alone and with the sandbox.
+    let held = hold("w-1.node").await.unwrap();
+    let stop = StopContainerRequest {
+        name: "w-1.node".into(),
+        grace_ms: 0,
+    };
+    init.stop_container(stop).await.unwrap();
+    drop(held);
+    let refused = hold("w-1.node").await.unwrap_err();
+    assert!(refused.message().contains("w-1.node"), "{refused}");
+    assert_eq!(
+        hold("../x").await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    init.start_container(start()).await.unwrap();
+    let _held = hold("w-1.node").await.unwrap();
     sandbox.end().await.unwrap();
     lab.assert_nothing_left();
 }

@@ -1,12 +1,15 @@
 //! Components that do nothing for a while: SIGSTOP, and SIGCONT in any case.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::FreezeError;
 use crate::reaper::{Reaper, Whom};
-use std::sync::Arc;
+
+/// How long a thread may take to halt: one that waits for a disk halts when it is served.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Halted from its making to its drop.
 pub(super) struct Halted {
@@ -35,8 +38,11 @@ impl Halted {
         let waiting = components.iter().map(|(name, pid)| {
             let (name, pid) = (name.clone(), *pid);
             async move {
-                let waited = tokio::task::spawn_blocking(move || until_stopped(pid)).await;
-                let waited = waited.map_err(|_| FreezeError::Interrupted)?;
+                let waiting = tokio::task::spawn_blocking(move || until_stopped(pid));
+                let waited = match tokio::time::timeout(PATIENCE, waiting).await {
+                    Ok(waited) => waited.map_err(|_| FreezeError::Interrupted)?,
+                    Err(_) => Err(rustix::io::Errno::TIMEDOUT),
+                };
                 waited.map_err(|errno| FreezeError::Halt {
                     name,
                     pid,

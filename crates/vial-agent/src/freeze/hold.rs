@@ -5,15 +5,15 @@
 //! choice. What goes to other machines is not held: its other ends are gone for good, and the reset says so.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use vial_sys::session::{Terminal, prepare};
 
 use super::FreezeError;
 use crate::launch::{agent_path, find_program};
 use crate::reaper::{Leftovers, Reaper};
-use std::path::Path;
-use std::sync::Arc;
 
 /// The table's name; no other program uses it.
 const TABLE: &str = "inet vial_thaw";

@@ -85,7 +85,7 @@ pub(crate) enum FreezeError {
         pid: i32,
         reason: String,
     },
-    #[error("cannot bring back {name}: it is there already")]
+    #[error("cannot bring anything back: {name} is there already")]
     Known { name: String },
     #[error("cannot halt {name} (process {pid})")]
     Halt {
@@ -128,6 +128,7 @@ impl From<FreezeError> for Status {
         match error {
             FreezeError::Gone(_) | FreezeError::Stopping { .. } => Self::unavailable(text),
             FreezeError::Interrupted => Self::internal(text),
+            FreezeError::Known { .. } => Self::already_exists(text),
             FreezeError::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Self::resource_exhausted(text)
             }

@@ -31,12 +31,13 @@ impl Freezer {
     }
 
     async fn restore_all(&self, directory: &Path) -> Result<RestoreReply, FreezeError> {
-        let wanted = read(directory)?;
-        let known = self.supervisor.specs().await?;
-        let mut known = known.iter().map(|spec| spec.name.as_str());
-        if let Some(name) = known.find(|name| wanted.iter().any(|(spec, _)| spec.name == *name)) {
-            return Err(FreezeError::Known { name: name.into() });
+        // They may be of this very dump, which is gone by now.
+        if let Some(known) = self.supervisor.specs().await?.first() {
+            return Err(FreezeError::Known {
+                name: known.name.clone(),
+            });
         }
+        let wanted = read(directory)?;
         let criu = Criu::find()?;
         let mut children = Vec::with_capacity(wanted.len());
         for (_, pid) in &wanted {

@@ -113,7 +113,7 @@ async fn what_is_dumped_is_told_copied_and_recorded() {
     let directory = lab.path("dump").to_str().unwrap().to_owned();
     let refused = lab.client().restore(RestoreRequest { directory }).await;
     let refused = refused.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(refused.code(), Code::AlreadyExists);
     assert!(refused.message().contains("is there already"), "{refused}");
     // A second dump takes the place of the first one.
     let (_, again) = dump(&lab, false).await;

@@ -24,6 +24,7 @@ use vial_spec::Cni;
 use super::container::{Container, READY, patience};
 use super::stop::{self, Stop};
 use super::{Prepared, machine, remove};
+use crate::freeze::namespace::forget_dump;
 use crate::images;
 use crate::kube_api;
 use crate::paths::Paths;
@@ -248,7 +249,10 @@ impl Work<'_> {
         };
         let name = Some(node.config.name.as_str());
         let text = "bring the control plane back";
-        match step(self.report, name, "restore", text, container.restore()).await {
+        let restored = step(self.report, name, "restore", text, container.restore()).await;
+        // Processes come out of it once only; what is left of it would be nobody's.
+        forget_dump(self.paths, &self.prepared.record.name, &self.prepared.plan);
+        match restored {
             Err(error) if otherwise == Otherwise::StartFromDisks => {
                 let text = format!("the control plane starts anew: {}", error.line());
                 (self.report)(Progress::note(text));
@@ -309,17 +313,17 @@ impl Work<'_> {
 
     async fn worker(&self, node: &NodePlan, container: &Container<'_>) -> Result<()> {
         let name = Some(node.config.name.as_str());
-        tokio::try_join!(
-            self.ready(node, container, "containerd"),
-            self.ready(node, container, "sshd")
-        )?;
-        self.loaded_images(node).await;
-        self.registered.wait().await;
-        container.apply(Stage::Registered).await?;
-        tokio::try_join!(
-            self.ready(node, container, "kubelet"),
-            self.ready(node, container, "kube-proxy")
-        )?;
+        let kubernetes = async {
+            self.ready(node, container, "containerd").await?;
+            self.loaded_images(node).await;
+            self.registered.wait().await;
+            container.apply(Stage::Registered).await?;
+            tokio::try_join!(
+                self.ready(node, container, "kubelet"),
+                self.ready(node, container, "kube-proxy")
+            )
+        };
+        tokio::try_join!(kubernetes, self.ready(node, container, "sshd"))?;
         let client = self.joined.wait().await;
         if self.prepared.plan.spec.network.cni == Cni::None {
             return Ok(());

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use vial_rpc::agent_client::AgentClient;
 use vial_rpc::init_client::InitClient;
 use vial_rpc::{
-    Channel, ComponentSpec, File, RestoreRequest, StopContainerRequest, WaitReadyRequest,
+    Channel, Code, ComponentSpec, File, RestoreRequest, StopContainerRequest, WaitReadyRequest,
     WriteFilesRequest,
 };
 use vial_sandbox::{Sandbox, inside};
@@ -77,15 +77,19 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    /// Brings back what was dumped.
+    /// Brings back what was dumped; fine when it is back already.
     pub(super) async fn restore(&self) -> Result<()> {
         let name = &self.plan.spec.name;
         let request = RestoreRequest {
             directory: dump_inside(),
         };
-        let restored = self.agent.clone().restore(request).await;
-        let what = format!("cannot bring back what ran in container {name}");
-        restored.map(drop).map_err(Error::rpc(what))
+        match self.agent.clone().restore(request).await {
+            Err(status) if status.code() == Code::AlreadyExists => Ok(()),
+            restored => {
+                let what = format!("cannot bring back what ran in container {name}");
+                restored.map(drop).map_err(Error::rpc(what))
+            }
+        }
     }
 
     /// Waits until a component is ready.

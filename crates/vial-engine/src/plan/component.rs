@@ -157,10 +157,9 @@ impl Builder<'_> {
 
     fn add(&mut self, component: Component) {
         let config = self.config(component.name);
-        // CRIU cannot dump MPTCP sockets, which Go listens with by default.
-        let mut env: BTreeMap<_, _> = [("GODEBUG".to_owned(), "multipathtcp=0".to_owned())].into();
-        env.extend(self.plan.spec.env.clone());
+        let mut env = self.plan.spec.env.clone();
         env.extend(config.env.clone());
+        without_mptcp(&mut env);
         let argv = component
             .argv
             .unwrap_or_else(|| component.args.overlaid(&config).argv(component.name));
@@ -178,6 +177,18 @@ impl Builder<'_> {
             stage: component.stage,
         });
     }
+}
+
+/// CRIU cannot dump MPTCP sockets, which Go listens with by default. Who wants them has said so.
+fn without_mptcp(env: &mut BTreeMap<String, String>) {
+    const SETTING: &str = "multipathtcp";
+    let settings = env.entry("GODEBUG".to_owned()).or_default();
+    let mut names = settings.split(',').map(|one| one.split('=').next());
+    if names.any(|name| name == Some(SETTING)) {
+        return;
+    }
+    let separator = if settings.is_empty() { "" } else { "," };
+    *settings = format!("{SETTING}=0{separator}{settings}");
 }
 
 fn probe(how: How) -> Probe {
@@ -202,4 +213,24 @@ fn https(url: &str) -> Probe {
         ca_file: format!("{PKI}/ca.crt"),
         ..HttpProbe::default()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_listens_without_mptcp_unless_somebody_wants_it() {
+        for (given, expected) in [
+            (None, "multipathtcp=0"),
+            (Some(""), "multipathtcp=0"),
+            (Some("gctrace=1"), "multipathtcp=0,gctrace=1"),
+            (Some("a=1,multipathtcp=1"), "a=1,multipathtcp=1"),
+        ] {
+            let given = given.map(|value: &str| ("GODEBUG".to_owned(), value.to_owned()));
+            let mut env: BTreeMap<_, _> = given.into_iter().collect();
+            without_mptcp(&mut env);
+            assert_eq!(env["GODEBUG"], expected);
+        }
+    }
 }

@@ -65,3 +65,12 @@ fn dump_on_host(paths: &Paths, cluster: &str, container: &ContainerPlan) -> Opti
     let mount = mounts.find(|mount| mount.target == FREEZER.1)?;
     Some(on_host(paths, cluster, &mount.source).join(DUMP))
 }
+
+/// Removes the dump that a cluster was thawed from; what of it others share is theirs.
+pub(crate) fn forget_dump(paths: &Paths, cluster: &str, plan: &Plan) {
+    let dump = control_plane(plan).and_then(|one| dump_on_host(paths, cluster, one));
+    if let Some(dump) = dump {
+        // It takes space and does nothing; the next one takes its place.
+        let _ = std::fs::remove_dir_all(dump);
+    }
+}

@@ -85,6 +85,11 @@ fn configuration(
         "failCgroupV1": false,
         "failSwapOn": false,
         "healthzBindAddress": "127.0.0.1",
+        // A kubelet that starts on a node which was Ready before (thawed, or started again) may look at it before its
+        // container runtime has been asked, say that it is not Ready, and by default look again after ten seconds. What
+        // has not changed is still told every five minutes only.
+        "nodeStatusUpdateFrequency": "1s",
+        "nodeStatusReportFrequency": "5m",
         "resolvConf": "/etc/resolv.conf",
         "rotateCertificates": false,
         "staticPodPath": STATIC_PODS,
