@@ -14,19 +14,21 @@
 mod commands;
 mod event;
 mod message;
+mod send;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use commands::{Cpu, Memory, RunState, Status};
@@ -93,6 +95,9 @@ pub enum QmpError {
         /// Where it differs.
         source: serde_json::Error,
     },
+    /// What QEMU writes has no place, or cannot be read.
+    #[error("cannot keep the picture of the display")]
+    Picture(#[source] io::Error),
 }
 
 /// A connection to one machine's monitor. Cheap to clone.
@@ -107,6 +112,8 @@ pub struct Qmp {
 #[derive(Debug)]
 struct Request {
     command: Value,
+    /// Goes along with it (SCM_RIGHTS of unix(7)).
+    descriptor: Option<OwnedFd>,
     answer: oneshot::Sender<Result<Value, Refusal>>,
 }
 
@@ -177,10 +184,22 @@ impl Qmp {
         command: &str,
         arguments: Value,
     ) -> Result<Value, QmpError> {
+        self.ask(limit, command, arguments, None).await
+    }
+
+    /// The same, with a descriptor for the few commands that take one.
+    async fn ask(
+        &self,
+        limit: Duration,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<Value, QmpError> {
         let name = || command.to_owned();
         let (answer, answered) = oneshot::channel();
         let request = Request {
             command: json!({ "execute": command, "arguments": arguments }),
+            descriptor,
             answer,
         };
         let asked = async {
@@ -225,7 +244,7 @@ impl Events {
 /// Passes commands to QEMU, answers to who asked, events to everybody.
 async fn converse(
     mut lines: Lines,
-    mut write: impl tokio::io::AsyncWrite + Unpin,
+    mut write: OwnedWriteHalf,
     mut queue: mpsc::Receiver<Request>,
     events: Arc<broadcast::Sender<Event>>,
 ) {
@@ -234,11 +253,12 @@ async fn converse(
     loop {
         tokio::select! {
             request = queue.recv() => {
-                let Some(Request { mut command, answer }) = request else { return };
+                let Some(Request { mut command, descriptor, answer }) = request else { return };
                 number += 1;
                 command["id"] = number.into();
                 waiting.insert(number, answer);
-                if write.write_all(format!("{command}\n").as_bytes()).await.is_err() {
+                let line = format!("{command}\n");
+                if send::line(&mut write, line.as_bytes(), descriptor).await.is_err() {
                     return;
                 }
             }

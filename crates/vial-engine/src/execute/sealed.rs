@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use vial_guest::{DataMount, Interface, MachineSpec as GuestSpec, Role, Route};
+use vial_image::machine::Start;
 use vial_image::{NodeImage, Store};
 use vial_qemu::Program;
 use vial_sandbox::{MachineSpec, inside, outside};
@@ -52,6 +53,7 @@ pub(super) async fn lay(
             own: None,
             program: &own_program,
             image: &image,
+            start: Start::Direct,
         };
         machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?;
         let host = accelerator::known(&paths);
