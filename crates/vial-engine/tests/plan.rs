@@ -71,6 +71,7 @@ nodes:
     mounts: []
     vm:
       ephemeral: true
+      display: true
       swap: 256Mi
       numa: [{cpus: 2, memory: 1Gi, distances: [10, 30]}, {cpus: 1, memory: 512Mi, distances: [30, 10]}]
       hugePages: {2Mi: 64Mi}

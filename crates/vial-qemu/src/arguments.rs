@@ -2,6 +2,11 @@
 
 use std::fmt::Display;
 
+/// In the run directory of a machine that has a display: who connects sees it, and types (RFC 6143).
+pub const VNC_SOCKET: &str = "vnc.sock";
+/// In the run directory of every machine: its monitor.
+pub const QMP_SOCKET: &str = "qmp.sock";
+
 /// Options and their values, in the order in which they are given.
 #[derive(Debug, Default)]
 pub struct Arguments(Vec<String>);

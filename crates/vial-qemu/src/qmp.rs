@@ -98,6 +98,9 @@ pub enum QmpError {
         /// Where it differs.
         source: serde_json::Error,
     },
+    /// What QEMU writes has no place, or cannot be read.
+    #[error("cannot keep the picture of the display")]
+    Picture(#[source] io::Error),
 }
 
 /// A connection to one machine's monitor. Cheap to clone.

@@ -128,6 +128,8 @@ pub struct Machine {
     pub modules: Vec<String>,
     /// Kernel settings (sysctl(8)) of the guest: `vm.max_map_count: "262144"`.
     pub sysctls: BTreeMap<String, String>,
+    /// It has a screen and a keyboard, which are looked at from the host.
+    pub display: bool,
     /// More arguments for QEMU, as they stand.
     pub qemu_args: Vec<String>,
     /// What becomes of it when it ends by itself.
@@ -152,6 +154,7 @@ impl Default for Machine {
             kernel_args: Vec::new(),
             modules: Vec::new(),
             sysctls: BTreeMap::new(),
+            display: false,
             qemu_args: Vec::new(),
             restart: Restart::default(),
         }

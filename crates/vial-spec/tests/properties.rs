@@ -98,7 +98,8 @@ prop_compose! {
         (kernel_args, modules, qemu_args) in (
             prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3)),
         sysctls in map(scalar()),
-        (ephemeral, swap) in (prop::option::of(any::<bool>()), prop::option::of(any::<u64>())),
+        (ephemeral, display, swap) in (
+            prop::option::of(any::<bool>()), prop::option::of(any::<bool>()), prop::option::of(any::<u64>())),
         huge_pages in prop::collection::btree_map(
             prop_oneof![Just(PageSize::TwoMi), Just(PageSize::OneGi)], any::<u64>().prop_map(Size::from_bytes), 0..3),
         (numa, disks, nics) in (
@@ -111,7 +112,7 @@ prop_compose! {
         let (kernel, kernel_modules) = (kernel.map(Into::into), kernel_modules.map(Into::into));
         MachineEntry {
             cpus, memory, disk, disk_cache, ephemeral, swap, numa, huge_pages, disks, nics, kernel, kernel_modules,
-            kernel_args, modules, sysctls, qemu_args, restart,
+            kernel_args, modules, sysctls, display, qemu_args, restart,
         }
     }
 }

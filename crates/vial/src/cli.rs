@@ -131,6 +131,10 @@ pub(crate) enum Command {
     Ssh(commands::ssh::SshArgs),
     /// Sit at the serial console of a node that is a virtual machine
     Console(commands::console::ConsoleArgs),
+    /// Write what the screen of a virtual machine shows to a PNG file
+    Screenshot(commands::screenshot::ScreenshotArgs),
+    /// Show the screen of a virtual machine to viewers of VNC
+    Vnc(commands::vnc::VncArgs),
     /// Print a configuration with which ssh, scp, rsync and Ansible find nodes
     SshConfig(commands::ssh_config::SshConfigArgs),
     /// Copy files between nodes and this machine

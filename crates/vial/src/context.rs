@@ -65,9 +65,12 @@ impl Context {
     /// # Errors
     /// When the keeper does not answer, or the cluster went away meanwhile.
     pub(crate) async fn status(&self, name: &str, client: &Client) -> Result<ClusterStatus> {
-        client
-            .status()
-            .await
+        let status = match client.status().await {
+            // It was ending when it was found: the next one knows why.
+            Err(ClientError::Talk { .. }) => self.keeper(name).await?.status().await,
+            answered => answered,
+        };
+        status
             .map_err(|error| keeper_error(name, error))?
             .ok_or_else(|| self.no_cluster(name))
     }

@@ -32,6 +32,7 @@ mod image;
 mod interrupt;
 mod kubeconfig;
 mod logs;
+mod machine;
 mod near;
 mod node_name;
 mod output;

@@ -192,6 +192,7 @@ fn machine_flags(machine: &Machine) -> MachineEntry {
         cpus: (machine.cpus != usual.cpus).then_some(machine.cpus),
         memory: (machine.memory != usual.memory).then_some(machine.memory),
         ephemeral: machine.ephemeral.then_some(true),
+        display: machine.display.then_some(true),
         kernel_modules: kernel.as_ref().and_then(|kernel| kernel.modules.clone()),
         kernel: kernel.map(|kernel| kernel.file),
         ..MachineEntry::default()

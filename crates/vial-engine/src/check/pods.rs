@@ -14,10 +14,18 @@ use super::{Outcome, millis};
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each line of the message is `CHECK pass|fail DETAIL`.
+///
+/// A name has some seconds to be found: on a node that has just started, kube-proxy learns one by one which pods are there,
+/// and until then the address of the DNS refuses.
 const SCRIPT: &str = r#"
 name=kubernetes.default.svc.cluster.local
-if answer=$(dig +short +time=2 +tries=5 $name A $name AAAA 2>&1) && [ -n "$answer" ] && [[ $answer != *";;"* ]]
-then echo "dns pass $name is" $answer; else echo "dns fail $name:" $answer; fi >> /dev/termination-log
+found() { answer=$(dig +short +time=2 +tries=2 $name A $name AAAA 2>&1) && [ -n "$answer" ] && [[ $answer != *";;"* ]]; }
+dns="fail $name:"
+while ((SECONDS < 15)); do
+    if found; then dns="pass $name is"; break; fi
+    sleep 1
+done
+echo "dns $dns" $answer >> /dev/termination-log
 token=/var/run/secrets/kubernetes.io/serviceaccount
 if answer=$(curl -sS --max-time 10 --cacert $token/ca.crt https://$name/livez 2>&1) && [ "$answer" = ok ]
 then echo "service pass https://$name/livez answers"; else echo "service fail https://$name/livez:" $answer; fi >> /dev/termination-log

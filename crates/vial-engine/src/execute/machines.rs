@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vial_guest::MachineSpec;
-use vial_image::machine::{self, Machine as Base, OwnKernel};
+use vial_image::machine::{self, Machine as Base, OwnKernel, Start};
 use vial_image::{NodeImage, Store};
 use vial_spec::size::Size;
 use vial_spec::{DiskContent, Machine};
@@ -62,10 +62,14 @@ pub async fn machines(paths: &Paths, prepared: &Prepared, report: &Reporter) -> 
                 own: wanted
                     .kernel
                     .as_ref()
-                    .map(|own| store.own_kernel(&image, &own.file, own.modules.as_deref()))
+                    .map(|own| {
+                        let modules = own.modules.as_deref();
+                        store.own_kernel(&image, &own.file, modules, start(&wanted))
+                    })
                     .transpose()?,
                 program: &program,
                 image: &image,
+                start: start(&wanted),
             };
             let disk = (!wanted.ephemeral).then_some(wanted.disk);
             lay(&node.join("machine"), &from, disk, guest)?;
@@ -87,6 +91,15 @@ pub(super) struct Origin<'a> {
     pub(super) own: Option<OwnKernel>,
     pub(super) program: &'a Path,
     pub(super) image: &'a NodeImage,
+    pub(super) start: Start,
+}
+
+/// Firmware costs seconds, and only a display needs it.
+fn start(wanted: &Machine) -> Start {
+    match wanted.display {
+        true => Start::Firmware,
+        false => Start::Direct,
+    }
 }
 
 /// Lays into `own` what one machine starts from; without a `disk` it keeps what it writes in memory.
@@ -97,9 +110,10 @@ pub(super) fn lay(
     guest: MachineSpec,
 ) -> Result<()> {
     fs::create_dir_all(own).map_err(Error::file("make", own))?;
-    let (kernel, base) = match &from.own {
-        Some(own) => (&own.kernel, &own.initrd),
-        None => (&from.base.kernel, &from.base.initrd),
+    let (kernel, base) = match (&from.own, from.start) {
+        (Some(own), _) => (&own.kernel, &own.initrd),
+        (None, Start::Direct) => (&from.base.kernel, &from.base.initrd),
+        (None, Start::Firmware) => (&from.base.packed, &from.base.initrd),
     };
     let modules = from.own.as_ref().and_then(|own| own.modules.as_deref());
     for (name, source) in [

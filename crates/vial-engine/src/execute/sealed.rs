@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use vial_guest::{DataMount, Interface, MachineSpec as GuestSpec, Role, Route};
+use vial_image::machine::Start;
 use vial_image::{NodeImage, Store};
 use vial_qemu::Program;
 use vial_sandbox::{MACHINE_FILES, MachineSpec, inside, outside};
@@ -53,6 +54,7 @@ pub(super) async fn lay(
             own: None,
             program: &own_program,
             image: &image,
+            start: Start::Direct,
         };
         if frozen.is_none() {
             machines::lay(&files, &from, Some(wanted.disk), guest(&cluster, &uid))?;

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::no_machine;
+use super::{Start, no_machine};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::image::NodeImage;
@@ -57,8 +57,9 @@ pub(super) fn extract(kernel: &Kernel) -> Result<Vec<u8>> {
     }
 }
 
-/// A kernel of the person's own. One without an entry for PVH is left a bzImage: it unpacks itself, in some seconds.
-pub(super) fn own(file: &Path) -> Result<Vec<u8>> {
+/// A kernel of the person's own. One without an entry for PVH is left a bzImage: it unpacks itself, in some seconds. So is one
+/// that starts with firmware, and one that is an ELF file cannot.
+pub(super) fn own(file: &Path, start: Start) -> Result<Vec<u8>> {
     let refused = |reason: &str| Error::NoKernel {
         path: file.to_path_buf(),
         reason: reason.to_owned(),
@@ -67,6 +68,7 @@ pub(super) fn own(file: &Path) -> Result<Vec<u8>> {
     let is_image = !bytes.starts_with(ELF);
     let vmlinux = uncompress(bytes.clone()).map_err(|reason| refused(&reason))?;
     match (has_pvh_entry(&vmlinux), is_image) {
+        (_, true) if start == Start::Firmware => Ok(bytes),
         (true, _) => Ok(vmlinux),
         (false, true) => Ok(bytes),
         (false, false) => Err(refused(

@@ -41,6 +41,8 @@ pub use disks::{PROGRAM_KEPT, data_disk};
 pub use initrd::with_spec;
 pub use own::{OwnKernel, check_kernel};
 
+use kernel::Kernel;
+
 /// Increase when this module makes other files of the same image.
 const FORMAT: &str = "2";
 
@@ -59,11 +61,22 @@ pub const COMMAND_LINE: &str = "quiet panic=-1 mitigations=off tsc=reliable no_t
      initcall_blacklist=jent_mod_init random.trust_cpu=on lsm=capability,landlock,yama,bpf \
      rcupdate.rcu_expedited=1 page_reporting.page_reporting_order=0 audit=0 8250.nr_uarts=1";
 
+/// How a machine comes to its kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// QEMU enters the uncompressed kernel (PVH).
+    Direct,
+    /// A BIOS sets up the hardware, tells the kernel of it, and the kernel unpacks itself.
+    Firmware,
+}
+
 /// Files on the host, below [`Store::root`], that every machine of a node image starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// An ELF file with a PVH entry, for `-kernel`.
     pub kernel: PathBuf,
+    /// The same one as it is in the node image, for a start with firmware.
+    pub packed: PathBuf,
     /// Of the kernel and its modules: `6.12.117+deb13-cloud-amd64`.
     pub kernel_version: String,
     /// What [`with_spec`] makes a machine's initramfs of.
@@ -80,7 +93,7 @@ impl Store {
     /// [`Error::NoMachine`] when the image has no kernel, or one that cannot be started so.
     pub fn machine(&self, image: &NodeImage) -> Result<Machine> {
         let kernel = kernel::find(image)?;
-        let machine = self.machine_paths(image, kernel.version.clone());
+        let machine = self.machine_paths(image, &kernel);
         let all = [&machine.kernel, &machine.initrd, &machine.root];
         if all.iter().all(|path| path.is_file()) {
             return Ok(machine);
@@ -127,8 +140,9 @@ impl Store {
         image: &NodeImage,
         file: &Path,
         modules: Option<&Path>,
+        start: Start,
     ) -> Result<OwnKernel> {
-        own::own_kernel(self, image, file, modules)
+        own::own_kernel(self, image, (file, modules), start)
     }
 
     fn machines(&self) -> PathBuf {
@@ -147,7 +161,7 @@ impl Store {
         self.machines().join("kernels")
     }
 
-    fn machine_paths(&self, image: &NodeImage, kernel_version: String) -> Machine {
+    fn machine_paths(&self, image: &NodeImage, kernel: &Kernel) -> Machine {
         let directory = self.machine_directory(&image.digest);
         let mut hasher = Hasher::default();
         hasher.field(vial_means::boot_digest());
@@ -155,7 +169,8 @@ impl Store {
         let boot = hasher.finish();
         Machine {
             kernel: directory.join(format!("vmlinux-{FORMAT}")),
-            kernel_version,
+            packed: kernel.file.clone(),
+            kernel_version: kernel.version.clone(),
             initrd: directory.join(format!("initrd-{FORMAT}-{}", boot.short())),
             root: directory.join(format!("root-{FORMAT}.erofs")),
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::disks::{self, touch};
-use super::{FORMAT, initrd, kernel, make, make_directory, modules};
+use super::{FORMAT, Start, initrd, kernel, make, make_directory, modules};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::error::{Error, IoContext as _, Result};
@@ -17,7 +17,7 @@ use crate::store::Store;
 /// What a machine starts from instead of the kernel and the initramfs of its node image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnKernel {
-    /// An ELF file with a PVH entry, or a bzImage where it has none.
+    /// An ELF file with a PVH entry, or a bzImage where it has none or starts with firmware.
     pub kernel: PathBuf,
     /// What [`with_spec`](super::with_spec) makes a machine's initramfs of.
     pub initrd: PathBuf,
@@ -30,7 +30,7 @@ pub struct OwnKernel {
 /// # Errors
 /// [`Error::NoKernel`] when the file is no kernel, or the directory has no modules.
 pub fn check_kernel(file: &Path, modules: Option<&Path>) -> Result<()> {
-    kernel::own(file)?;
+    kernel::own(file, Start::Direct)?;
     modules.map_or(Ok(()), |modules| gather(modules).map(drop))
 }
 
@@ -38,10 +38,10 @@ pub fn check_kernel(file: &Path, modules: Option<&Path>) -> Result<()> {
 pub(super) fn own_kernel(
     store: &Store,
     image: &NodeImage,
-    file: &Path,
-    directory: Option<&Path>,
+    (file, directory): (&Path, Option<&Path>),
+    start: Start,
 ) -> Result<OwnKernel> {
-    let content = kernel::own(file)?;
+    let content = kernel::own(file, start)?;
     let gathered = directory.map(gather).transpose()?.unwrap_or_default();
     let digest = identity(&content, &gathered, directory)?;
     let place = store.kernels().join(digest.hex());

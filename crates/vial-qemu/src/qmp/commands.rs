@@ -1,6 +1,6 @@
 //! The commands that vial uses, with types. Names and fields: QEMU's qapi/*.json.
 
-use std::path::Path;
+use std::fs::File;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -130,13 +130,22 @@ impl Qmp {
         }
     }
 
-    /// Writes a picture of the display to `file`, as QEMU sees it: PNG.
+    /// A picture of the display: a PNG file.
+    ///
+    /// QEMU may be nobody, and has another view of files: what it writes to is opened here and handed over.
     ///
     /// # Errors
-    /// See [`status`](Self::status); also when there is no display.
-    pub async fn screendump(&self, file: &Path) -> Result<(), QmpError> {
-        let arguments = json!({ "filename": file.to_string_lossy(), "format": "png" });
-        self.order("screendump", arguments).await
+    /// See [`status`](Self::status); also when there is no display, or no space for the picture.
+    pub async fn screendump(&self) -> Result<Vec<u8>, QmpError> {
+        let file = tempfile::NamedTempFile::new().map_err(QmpError::Picture)?;
+        // QEMU compares how it is open with how it wants it (`monitor_fdset_dup_fd_add`).
+        let writable = File::options().write(true).open(file.path());
+        let lent = self.lend(writable.map_err(QmpError::Picture)?).await?;
+        let arguments = json!({ "filename": lent.path(), "format": "png" });
+        let drawn = self.order("screendump", arguments).await;
+        let removed = self.take_back(lent).await;
+        drawn.and(removed)?;
+        std::fs::read(file.path()).map_err(QmpError::Picture)
     }
 
     /// How much memory the guest has.
@@ -177,14 +186,17 @@ impl Qmp {
     }
 
     async fn query<T: DeserializeOwned>(&self, command: &str) -> Result<T, QmpError> {
-        let answer = self.execute(command, json!({})).await?;
-        serde_json::from_value(answer).map_err(|source| QmpError::Unexpected {
-            command: command.to_owned(),
-            source,
-        })
+        understand(command, self.execute(command, json!({})).await?)
     }
 
     async fn order(&self, command: &str, arguments: Value) -> Result<(), QmpError> {
         self.execute(command, arguments).await.map(drop)
     }
+}
+
+pub(super) fn understand<T: DeserializeOwned>(command: &str, answer: Value) -> Result<T, QmpError> {
+    serde_json::from_value(answer).map_err(|source| QmpError::Unexpected {
+        command: command.to_owned(),
+        source,
+    })
 }

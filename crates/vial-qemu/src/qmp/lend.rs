@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::OwnedWriteHalf;
 
+use super::commands::understand;
 use super::{PATIENCE, Qmp, QmpError};
 
 /// A file that QEMU holds.
@@ -40,12 +41,8 @@ impl Qmp {
         }
         let command = "add-fd";
         let added = self.request(PATIENCE, command, json!({}), Some(file.into()));
-        let added: Added =
-            serde_json::from_value(added.await?).map_err(|source| QmpError::Unexpected {
-                command: command.to_owned(),
-                source,
-            })?;
-        Ok(Lent(added.fdset_id))
+        let Added { fdset_id } = understand(command, added.await?)?;
+        Ok(Lent(fdset_id))
     }
 
     /// QEMU may not open it again; what it has opened it keeps.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::commands::understand;
 use super::{Lent, Qmp, QmpError};
 
 /// How long the state of devices may take, and what waits for disks.
@@ -97,11 +98,7 @@ impl Qmp {
     /// See [`migrate_to_files`](Self::migrate_to_files).
     pub async fn migration(&self) -> Result<Migration, QmpError> {
         let command = "query-migrate";
-        let answer = self.execute(command, json!({})).await?;
-        serde_json::from_value(answer).map_err(|source| QmpError::Unexpected {
-            command: command.to_owned(),
-            source,
-        })
+        understand(command, self.execute(command, json!({})).await?)
     }
 
     /// Writes the state of all devices of a machine that stands still, without its memory. A machine that is started with

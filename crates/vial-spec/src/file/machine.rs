@@ -63,6 +63,9 @@ pub struct MachineEntry {
     /// Kernel settings of the guest (sysctl).
     #[serde(default, skip_serializing_if = "is_default")]
     pub sysctls: BTreeMap<String, Scalar>,
+    /// A screen (VGA) and a keyboard: `vial screenshot` and `vial vnc` show it. None unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<bool>,
     /// More arguments for QEMU, as they stand: a way out for what vial has no word for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub qemu_args: Vec<String>,

@@ -20,6 +20,7 @@ pub(super) fn flag(key: &str) -> &'static str {
     match key {
         "memory" => "--vm-memory",
         "ephemeral" => "--ephemeral",
+        "display" => "--display",
         "kernel" => "--kernel",
         "kernelModules" => "--modules",
         _ => "--vm-cpus",
@@ -32,6 +33,7 @@ pub(super) fn first_flag(entry: &MachineEntry) -> &'static str {
         ("cpus", entry.cpus.is_some()),
         ("memory", entry.memory.is_some()),
         ("ephemeral", entry.ephemeral.is_some()),
+        ("display", entry.display.is_some()),
         ("kernel", entry.kernel.is_some()),
         ("kernelModules", entry.kernel_modules.is_some()),
     ];
@@ -186,6 +188,7 @@ pub(super) fn overlay(below: &mut MachineEntry, above: MachineEntry) {
     below.kernel_args.extend(above.kernel_args);
     below.modules.extend(above.modules);
     below.sysctls.extend(above.sysctls);
+    below.display = above.display.or(below.display);
     below.qemu_args.extend(above.qemu_args);
     below.restart = above.restart.or(below.restart);
 }
@@ -235,6 +238,7 @@ pub(super) fn resolve(
             .into_iter()
             .map(|(name, value)| (name, value.0))
             .collect(),
+        display: entry.display.unwrap_or_default(),
         qemu_args: entry.qemu_args,
         restart: entry.restart.unwrap_or_default(),
     })

@@ -45,7 +45,7 @@ pub struct Overrides {
     pub vm_workers: Option<u32>,
     /// `--vm`
     pub vm: bool,
-    /// `--vm-cpus`, `--vm-memory`, `--ephemeral`, `--kernel`, `--modules`: of all virtual machines
+    /// `--vm-cpus`, `--vm-memory`, `--ephemeral`, `--display`, `--kernel`, `--modules`: of all virtual machines
     pub machines: MachineEntry,
     /// `--kubernetes`
     pub kubernetes: Option<String>,

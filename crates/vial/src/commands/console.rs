@@ -1,7 +1,6 @@
 //! `vial console NODE`.
 
 use std::io::{self, Read as _};
-use std::path::PathBuf;
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -10,6 +9,7 @@ use vial_qemu::console::{self, ConsoleError, End, Places};
 use crate::cli::ClusterFlag;
 use crate::context::Context;
 use crate::error::{Code, Error, Exit, Result};
+use crate::machine;
 use crate::node_name::NodeName;
 use crate::terminal::{self, Raw};
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: ConsoleArgs) -> Result {
     context.require_owner("sit at a console")?;
     let name = NodeName::parse(&args.node, &args.cluster.cluster);
     name.find(context)?;
-    let places = Places::below(&machine(context, &name)?);
+    let places = Places::below(&machine::directory(context, &name)?);
 
     let (keys, typed) = mpsc::channel(1);
     let terminal = terminal::both_ends();
@@ -81,24 +81,6 @@ pub(crate) async fn run(context: &Context, args: ConsoleArgs) -> Result {
             Err(Error::caused(what, error).with_code(Code::Failed))
         }
     }
-}
-
-/// The run directory of a node's machine.
-fn machine(context: &Context, name: &NodeName) -> Result<PathBuf> {
-    let agents = context.paths.run_dir(&name.cluster).join("agents");
-    let machine = agents.join(format!("{}.machine", name.node));
-    if machine.exists() {
-        return Ok(machine);
-    }
-    let node = &name.node;
-    if agents.join(format!("{node}.node")).exists() {
-        let what = format!("`{node}` is a container, which has no console");
-        return Err(Error::new(Code::BadInput, what).hint(format!(
-            "`vial logs --node {node}` shows what its components say, `vial ssh {node}` logs in"
-        )));
-    }
-    let what = format!("`{node}` does not run");
-    Err(Error::new(Code::Failed, what).hint(format!("vial up {}", name.cluster)))
 }
 
 /// Reads standard input on a thread of its own: a read of a terminal cannot be taken back, so nobody waits for it.

@@ -25,6 +25,7 @@ pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod registry;
 pub(crate) mod resume;
+pub(crate) mod screenshot;
 pub(crate) mod ssh;
 pub(crate) mod ssh_config;
 pub(crate) mod start;
@@ -34,6 +35,7 @@ pub(crate) mod template;
 pub(crate) mod thaw;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod vnc;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -59,6 +61,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result {
         Command::Events(args) => events::run(context, args).await,
         Command::Exec(args) => exec::run(context, args).await,
         Command::Console(args) => console::run(context, args).await,
+        Command::Screenshot(args) => screenshot::run(context, args).await,
+        Command::Vnc(args) => vnc::run(context, args).await,
         Command::Cp(args) => cp::run(context, args).await,
         Command::Ssh(args) => ssh::run(context, args).await,
         Command::SshConfig(args) => ssh_config::run(context, args).await,

@@ -72,6 +72,9 @@ pub(crate) struct UpArgs {
     /// Virtual machines keep what they write in memory, and lose it when they end
     #[arg(long, help_heading = MACHINES)]
     ephemeral: bool,
+    /// Virtual machines have a screen and a keyboard: see `vial screenshot`, `vial vnc`
+    #[arg(long, help_heading = MACHINES)]
+    display: bool,
     /// A kernel for virtual machines instead of the node image's: bzImage or ELF
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MACHINES)]
     kernel: Option<PathBuf>,
@@ -309,6 +312,7 @@ fn machines(args: &UpArgs) -> Result<MachineEntry> {
         cpus: args.vm_cpus,
         memory: args.vm_memory,
         ephemeral: args.ephemeral.then_some(true),
+        display: args.display.then_some(true),
         kernel: absolute(&args.kernel)?,
         kernel_modules: absolute(&args.modules)?,
         ..MachineEntry::default()

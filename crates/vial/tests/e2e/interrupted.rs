@@ -62,8 +62,13 @@ fn an_interrupted_up_is_completed_by_the_next() {
 #[test]
 fn down_during_up_removes_everything() {
     let lab = Lab::new(&["torn"]);
-    for millis in [100, 700, 2500] {
+    for millis in [0, 600, 2400] {
         let mut child = start(&lab, &["up", "torn", "--workers", "1"]);
+        // Before, there is nothing that could be removed.
+        eventually("the cluster is begun", || {
+            let begun = lab.cluster_dir("torn").exists();
+            begun.then_some(()).ok_or_else(String::new)
+        });
         std::thread::sleep(Duration::from_millis(millis));
         lab.vial(["down", "torn"]).ok();
         let up = child.wait_with_output_of();

@@ -240,7 +240,6 @@ impl Lab {
         .ok();
     }
 
-    /// A command on a node.
     /// Waits for a pod to be Ready; where it does not become so, what is known of it is shown.
     #[track_caller]
     pub(crate) fn await_pod(&self, cluster: &str, pod: &str) {
@@ -251,6 +250,7 @@ impl Lab {
         assert_eq!(ran.code, 0, "{ran:?}\n{}", described());
     }
 
+    /// A command on a node.
     pub(crate) fn exec(&self, cluster: &str, node: &str, argv: &[&str]) -> Ran {
         self.vial([&["exec", "-c", cluster, node, "--"], argv].concat())
     }

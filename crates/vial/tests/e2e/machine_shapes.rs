@@ -1,7 +1,10 @@
 //! The shape of a virtual machine, as its guest sees it, and what is said of shapes that cannot be.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use crate::lab::Lab;
 
@@ -15,6 +18,7 @@ nodes:
   w-1:
     vm:
       ephemeral: true
+      display: true
       swap: 256Mi
       numa:
         - {cpus: 2, memory: 1Gi, distances: [10, 30]}
@@ -104,8 +108,45 @@ fn the_guest_sees_the_shape_that_was_asked_for() {
     // The processor that was set aside is no pod's.
     assert_eq!(allocatable["cpu"], "2");
 
+    its_screen_is_seen(&lab);
     lab.vial(["down", "shape"]).ok();
     lab.assert_nothing_left();
+}
+
+fn its_screen_is_seen(lab: &Lab) {
+    let written = |script: &str| {
+        lab.exec("shape", "w-1", &["sh", "-c", script]).ok();
+        let file = lab.dir().join("screen.png");
+        let path = file.to_string_lossy();
+        let said = lab.vial(["screenshot", "-c", "shape", "w-1", "-o", &path]);
+        assert!(said.stderr.contains("720 x 400"), "{said:?}");
+        assert_eq!(said.ok(), path);
+        fs::read(&file).expect("a picture")
+    };
+    let empty = written(r"printf '\033[2J\033[H' > /dev/tty1");
+    let full = written("seq -s ' ' 900 > /dev/tty1");
+    assert!(full.starts_with(b"\x89PNG\r\n\x1a\n"), "{full:?}");
+    // What is on it compresses less than nothing does.
+    let (empty, full) = (empty.len(), full.len());
+    assert!(full > 2 * empty, "{full} bytes, without text {empty}");
+
+    let mut command = lab.command(["vnc", "-c", "shape", "w-1"]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut serving = command.spawn().expect("it runs");
+    let mut address = String::new();
+    let mut told = BufReader::new(serving.stdout.take().expect("piped"));
+    told.read_line(&mut address).expect("a line");
+    let mut viewer = TcpStream::connect(address.trim()).expect("it listens");
+    let mut greeting = [0; 12];
+    viewer.read_exact(&mut greeting).expect("a greeting");
+    assert_eq!(&greeting, b"RFB 003.008\n");
+    serving.kill().expect("killed");
+    serving.wait().expect("it ends");
+
+    let none = lab.vial(["screenshot", "-c", "shape", "cp-1"]);
+    assert_eq!(none.code, 2, "{none:?}");
+    let words = "`cp-1` is a container, which has no display";
+    assert!(none.stderr.contains(words), "{none:?}");
 }
 
 #[test]

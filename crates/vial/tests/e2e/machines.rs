@@ -127,6 +127,12 @@ fn a_machine_that_panics_is_shown_and_comes_back_unless_it_shall_not() {
         "{apiVersion: vial/v1, kind: Cluster, workers: 0, vmWorkers: 2, nodes: {w-2: {vm: {restart: never}}}}",
     );
     lab.vial(["up", "panics", "-f", &file]).ok();
+    for command in ["screenshot", "vnc"] {
+        let ran = lab.vial([command, "-c", "panics", "w-1"]);
+        let words = ["has no display", "vial up --vm-workers 1 --display"];
+        let told = words.iter().all(|words| ran.stderr.contains(words));
+        assert!(ran.code == 2 && told, "{ran:?}");
+    }
     for node in ["w-1", "w-2"] {
         // Whoever asks does not hear the end.
         let crash = "sleep 1; echo c > /proc/sysrq-trigger";

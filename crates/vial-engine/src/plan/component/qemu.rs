@@ -9,8 +9,13 @@
 //!  link.sock ── virtio-serial: vial.link      │
 //!  console.sock, console.log ── virtio-console: hvc0
 //!  qmp.sock ── the monitor
+//!  vnc.sock ── VGA, keyboard                  only where they are asked for
 //! ```
 //! Processors and memory: `qemu/shape.rs`; further disks and interfaces: `qemu/devices.rs`.
+//!
+//! Debian's cloud kernel has no driver for any display but VGA's text mode, and takes it only as it was left by a BIOS that
+//! has told the kernel's own first code of it (`vgacon_startup`). So a machine with a display starts as on a PC: SeaBIOS,
+//! then the compressed kernel. That takes some seconds more.
 //!
 //! The memory is anonymous; that of a machine that was frozen is a private mapping of the file that it was written to, which
 //! forks share ([`vial_qemu::start`]).
@@ -19,11 +24,15 @@ mod devices;
 mod shape;
 
 use vial_qemu::Arguments;
+use vial_qemu::arguments::VNC_SOCKET;
 use vial_rpc::ComponentSpec;
 use vial_spec::{DiskCache, Machine, NodeConfig, mac_text};
 
 use super::super::machine::{self, MACHINE_USER, OWN, RUN};
 use super::super::{ComponentPlan, Context, MachineFacts, Stage};
+
+/// Kernel messages are shown on the screen too, down to those that tell what is found.
+const SCREEN: &str = "loglevel=7 console=tty0";
 
 /// The component's name.
 pub(in crate::plan) const NAME: &str = "qemu";
@@ -64,7 +73,12 @@ fn argv(node: &NodeConfig, wanted: &Machine, facts: &MachineFacts) -> Vec<String
     argv.set("-machine", shape::board(wanted));
     // What it is frozen to has no more than its devices' states.
     argv.set("-global", "migration.send-configuration=off");
-    argv.set("-bios", "qboot.rom");
+    if wanted.display {
+        argv.set("-device", "VGA");
+        argv.set("-vnc", format!("unix:{RUN}/{VNC_SOCKET}"));
+    } else {
+        argv.set("-bios", "qboot.rom");
+    }
     let accelerator = shape::accelerator(&facts.accelerator, node.role, wanted);
     argv.set("-accel", accelerator);
     argv.set("-cpu", "max");
@@ -132,6 +146,9 @@ fn command_line(facts: &MachineFacts, wanted: &Machine) -> String {
     let mut own = vec![facts.command_line.as_str()];
     if wanted.kernel.is_some() {
         own.push("console=ttyS0");
+    }
+    if wanted.display {
+        own.push(SCREEN);
     }
     own.push("console=hvc0");
     let pages = shape::huge_pages(wanted);

@@ -7,14 +7,18 @@ use vial_spec::{Machine, Role};
 /// Translated instructions of a control plane, in MiB: kube-apiserver, etcd, the controllers and what a worker has.
 const CONTROL_PLANE_TRANSLATED: u64 = 512;
 
-/// The board. Memory of a machine in parts belongs to these.
+/// The board. Memory of a machine in parts belongs to these. Who looks at a screen has a keyboard.
 pub(super) fn board(wanted: &Machine) -> String {
     let memory = match wanted.numa.is_empty() {
         true => "memory-backend=ram,",
         false => "",
     };
+    let keyboard = match wanted.display {
+        true => "on",
+        false => "off",
+    };
     format!(
-        "q35,{memory}usb=off,smbus=off,sata=off,i8042=off,vmport=off,hpet=off,suppress-vmdesc=on"
+        "q35,{memory}usb=off,smbus=off,sata=off,i8042={keyboard},vmport=off,hpet=off,suppress-vmdesc=on"
     )
 }
 
