@@ -4,9 +4,9 @@
 //! freezer freeze CLUSTER DIRECTORY [end|stop]      end: the sandbox ends; stop: it ends, and the disks stay where they are
 //! freezer lay DIRECTORY CLUSTER
 //! ```
-//! A cluster that was laid is thawed by whoever brings it up.
+//! A cluster that was laid has a record that says `creating`: who keeps it thaws it, or starts it from its disks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use vial_engine::execute::{self, Prepared};
@@ -120,8 +120,6 @@ fn lay(paths: &Paths, from: &Path, name: &str) -> Result<(), Failure> {
     record.save(paths)?;
     let began = std::time::Instant::now();
     namespace::lay(paths, from, name)?;
-    let marker: PathBuf = paths.cluster_dir(name).join("thaw");
-    std::fs::write(marker, "")?;
     use std::io::Write as _;
     let _ = writeln!(
         std::io::stderr(),
