@@ -49,11 +49,10 @@ pub(crate) fn hold(names: &[String]) -> Result<Holds, Status> {
         let halting = groups
             .into_iter()
             .map(|group| tokio::task::spawn_blocking(move || group.freeze()));
-        let halted: Result<(), SysError> = join_all(halting)
-            .await
-            .into_iter()
-            .map(|one| one.unwrap_or_else(|error| Err(SysError::other("halt", error.to_string()))))
-            .collect();
+        let mut halted = join_all(halting).await.into_iter();
+        let halted = halted.try_for_each(|one| {
+            one.unwrap_or_else(|error| Err(SysError::other("halt containers", error.to_string())))
+        });
         match halted {
             Ok(()) => {
                 if replies.send(Ok(HoldContainersReply {})).await.is_ok() {

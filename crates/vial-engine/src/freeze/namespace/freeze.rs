@@ -170,7 +170,7 @@ async fn copy(cluster: Cluster<'_>, control_plane: &ContainerPlan, into: &Path) 
     for (below, judge) in share::BESIDE {
         let (from, to) = (source.join(below), target.join(below));
         work.push(tokio::task::spawn_blocking(move || {
-            replica(&from, &to, judge)
+            replica(&from, &to, &judge)
         }));
     }
     for done in try_join_all(work).await.map_err(|_| Error::Ended)? {

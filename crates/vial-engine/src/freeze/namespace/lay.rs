@@ -37,7 +37,7 @@ pub fn lay(paths: &Paths, from: &Path, cluster: &str) -> Result<()> {
         }
         for (below, judge) in share::BESIDE {
             let (from, to) = (frozen.join(below), target.join(below));
-            work.push(scope.spawn(move || replica(&from, &to, judge)));
+            work.push(scope.spawn(move || replica(&from, &to, &judge)));
         }
         // One that panicked has said why.
         let done = work

@@ -24,11 +24,14 @@ const BLOBS: &str = "io.containerd.content.v1.content/blobs";
 /// `KindCommitted` of containerd's core/snapshots.
 const COMMITTED: u8 = 3;
 
+/// What becomes of an entry, by its path below the directory that is copied.
+type Judge = fn(&Path, FileType) -> Share;
+
 /// What there is in a cluster's directory beside the nodes, and belongs to what is frozen.
-pub(super) const BESIDE: [(&str, &(dyn Fn(&Path, FileType) -> Share + Sync)); 3] = [
-    (REGISTRY, &of_registry),
-    ("images", &of_images),
-    ("pki", &|_, _| Share::Copy),
+pub(super) const BESIDE: [(&str, Judge); 3] = [
+    (REGISTRY, of_registry),
+    ("images", of_images),
+    ("pki", |_, _| Share::Copy),
 ];
 
 /// What becomes of what is in a node's directory: `containerd/…`, `kubelet/…`.
