@@ -84,7 +84,7 @@ pub(super) fn blocks(file: &File) -> Result<Vec<Block>, MemoryError> {
             offset: u64_at(file, at + 28)?,
         };
         if block.page == 0
-            || block.page % 8 != 0
+            || !block.page.is_multiple_of(8)
             || block.bitmap <= at
             || block.offset <= block.bitmap
         {

@@ -48,6 +48,11 @@ fn nodes_that_are_virtual_machines() {
 }
 
 #[test]
+fn freeze_thaw_fork() {
+    run("freeze.md");
+}
+
+#[test]
 fn what_happened() {
     run("events.md");
 }
