@@ -111,6 +111,19 @@ nodes:
     assert!(file.read_only);
 }
 
+/// Of the disk that a machine writes to.
+#[test]
+fn a_flush_is_one_unless_it_shall_not() {
+    for (vm, flushes) in [("{}", true), ("{diskCache: unsafe}", false)] {
+        let plan = planned(&format!("vmWorkers: 1\nnodes: {{w-1: {{vm: {vm}}}}}\n"));
+        let worker = plan.node("w-1").expect("planned");
+        let mut argv = worker.containers[0].components[0].spec.argv.iter();
+        let data = argv.find(|word| word.contains("node-name=data,"));
+        let data = data.expect("its disk");
+        assert_eq!(!data.contains("cache.no-flush=on"), flushes, "{data}");
+    }
+}
+
 #[test]
 fn the_one_agent_of_a_machine_runs_the_control_plane_too() {
     let plan = planned("workers: 0\ncontrolPlane: {driver: vm}\n");

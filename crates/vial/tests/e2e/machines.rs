@@ -1,6 +1,10 @@
 //! Workers that are virtual machines: nodes like all others, on a kernel of their own.
 
-use crate::lab::{Lab, eventually, kill};
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::SystemTime;
+
+use crate::lab::{Lab, Ran, eventually, kill};
 
 /// Every node has it.
 const TOOLBOX: &str = "docker.io/vial/toolbox:1";
@@ -50,6 +54,20 @@ fn a_virtual_machine_is_a_worker_like_any_other() {
         "2\nvial-machine"
     );
     assert_eq!(on("w-2", "exit 7").code, 7);
+    // It knows the time and who it is, and has entropy of the host's.
+    let asked = SystemTime::now();
+    let now = on("w-2", "date +%s").ok().parse().expect("seconds");
+    let there = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now);
+    // To the second, and by as much as asking took.
+    let late = asked.elapsed().expect("later").as_secs() + 1;
+    let apart = there
+        .duration_since(asked)
+        .unwrap_or_else(|early| early.duration());
+    assert!(apart.as_secs() <= late, "{apart:?} apart, {late} s later");
+    let ids = ["w-1", "w-2"].map(|node| on(node, "cat /etc/machine-id").ok());
+    assert!(ids[0] != ids[1] && ids[1].len() == 32, "{ids:?}");
+    let random = "cat /sys/devices/virtual/misc/hw_random/rng_current";
+    assert_eq!(on("w-2", random).ok(), "virtio_rng.0");
     // The image is shared and read-only, the disk its own.
     let disks = on("w-2", "grep -h . /sys/block/vd*/serial; lsblk -dnro RO").ok();
     assert_eq!(disks, "root\nvial\ndata\n1\n1\n0");
@@ -96,9 +114,32 @@ fn a_virtual_machine_is_a_worker_like_any_other() {
     let registry = registry.as_str().expect("an address");
     on("w-2", &format!("curl -sf http://{registry}/v2/")).ok();
 
-    // Its end is seen, and it comes back with what was flushed to its disk.
+    // Its end is seen, on its console too, and it comes back with what was flushed to its disk.
     on("w-2", "sync").ok();
+    let mut console = lab.command(["console", "-c", "machines", "w-2", "--tail", "0"]);
+    let console = console.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut console = console.stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut keys = console.stdin.take().expect("piped");
+    keys.write_all(b"typed\r").expect("it listens");
+    eventually("what was typed is on the console", || {
+        let said = lab.vial([
+            "logs",
+            "-c",
+            "machines",
+            "--node",
+            "w-2",
+            "--component",
+            "console",
+        ]);
+        said.stdout
+            .contains("typed")
+            .then_some(())
+            .ok_or(said.stdout)
+    });
     kill(&before);
+    let console = Ran::of(console.wait_with_output().expect("it ends"));
+    let told = console.stderr.contains("the machine of w-2 has ended");
+    assert!(told && console.stdout.contains("typed"), "{console:?}");
     eventually("the machine to come back", || {
         let file = on("w-2", "cat /etc/brought");
         match file.stdout.as_str() {
@@ -124,7 +165,9 @@ fn a_machine_that_panics_is_shown_and_comes_back_unless_it_shall_not() {
     let lab = Lab::new(&["panics"]);
     let file = lab.file(
         "vial.yaml",
-        "{apiVersion: vial/v1, kind: Cluster, workers: 0, vmWorkers: 2, nodes: {w-2: {vm: {restart: never}}}}",
+        "{apiVersion: vial/v1, kind: Cluster, workers: 0, vmWorkers: 2, nodes: {\
+         w-1: {vm: {disks: [{name: both, size: 64Mi, shared: true}]}}, \
+         w-2: {vm: {disks: [{name: both, size: 64Mi, shared: true}], restart: never}}}}",
     );
     lab.vial(["up", "panics", "-f", &file]).ok();
     for command in ["screenshot", "vnc"] {
@@ -133,6 +176,16 @@ fn a_machine_that_panics_is_shown_and_comes_back_unless_it_shall_not() {
         let told = words.iter().all(|words| ran.stderr.contains(words));
         assert!(ran.code == 2 && told, "{ran:?}");
     }
+    // What one writes to a disk of both, the other reads.
+    let on = |node: &str, script: &str| lab.exec("panics", node, &["sh", "-c", script]);
+    let disk = "/dev/disk/by-id/both bs=512 count=1 status=none";
+    on(
+        "w-1",
+        &format!("echo shared | dd conv=sync oflag=direct of={disk}"),
+    )
+    .ok();
+    let read = on("w-2", &format!("dd iflag=direct if={disk} | head -n 1"));
+    assert_eq!(read.ok(), "shared");
     for node in ["w-1", "w-2"] {
         // Whoever asks does not hear the end.
         let crash = "sleep 1; echo c > /proc/sysrq-trigger";
@@ -296,6 +349,13 @@ fn two_clusters_with_machines_do_not_know_of_each_other() {
         lab.await_pod(cluster, "web");
         serves(cluster);
     }
+    // With the first process of a sandbox its machines end, and no other's.
+    let machine = qemu("left");
+    kill(&lab.status("left")["sandboxPid"]);
+    eventually("the machine to be gone", || {
+        let gone = !std::path::Path::new(&format!("/proc/{machine}")).exists();
+        gone.then_some(()).ok_or_else(|| machine.to_string())
+    });
     lab.vial(["down", "left"]).ok();
     serves("right");
     lab.vial(["down", "right"]).ok();
