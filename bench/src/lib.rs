@@ -4,6 +4,7 @@
 //! machines differ and are busy with other things. Nothing here is a test: nothing fails for being slow.
 
 pub mod disk;
+pub mod dns;
 pub mod forward;
 pub mod kubeadm;
 pub mod machine;

@@ -5,11 +5,12 @@
 //!            kubeadm: boot → (import) → init → join → pod → down
 //! ```
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use vial_bench::kubeadm::{self, Kubeadm};
+use vial_bench::dns::{ENDED, LOG, POD, answered};
+use vial_bench::kubeadm::{self, Race, race};
 use vial_bench::machine::Machine;
 use vial_bench::processes::{self, Memory};
 use vial_bench::report::{median, progress, ratio, seconds, table};
@@ -21,30 +22,6 @@ use vial_engine::paths::Paths;
 const OURS: &str = "bench-up";
 const SECOND: &str = "bench-second";
 const THEIRS: &str = "bench-kubeadm";
-
-/// A pod that ends once a name is answered, and tells when that was: kubelets look for ended containers once a second.
-const POD: &[&str] = &[
-    "run",
-    "dns",
-    "--image=vial/toolbox:1",
-    "--image-pull-policy=IfNotPresent",
-    "--restart=Never",
-    "--",
-    "sh",
-    "-c",
-    "until dig +short +time=1 +tries=1 kubernetes.default.svc.cluster.local | grep .; do sleep 0.02; done; date +%s.%N",
-];
-
-/// How it is known that the pod has ended.
-const ENDED: &[&str] = &[
-    "wait",
-    "--for=jsonpath={.status.phase}=Succeeded",
-    "pod/dns",
-    "--timeout=180s",
-];
-
-/// What it says.
-const LOG: &[&str] = &["logs", "dns"];
 
 /// Race a cold `vial up` against kubeadm on the same container nodes
 #[derive(Debug, Parser)]
@@ -73,21 +50,6 @@ struct Ours {
     worker: Memory,
 }
 
-/// What one run of kubeadm showed.
-#[derive(Debug, Default, Clone, Copy)]
-struct Theirs {
-    boot: Duration,
-    init: Duration,
-    join: Duration,
-    dns: Duration,
-}
-
-impl Theirs {
-    fn total(self) -> Duration {
-        self.boot + self.init + self.join + self.dns
-    }
-}
-
 #[tokio::main]
 async fn main() -> Result {
     let args = Args::parse();
@@ -101,7 +63,7 @@ async fn main() -> Result {
         ours.push(race_vial(&vial, args.workers)?);
         if let Some(kubeadm) = args.kubeadm.as_deref().filter(|_| !args.alone) {
             progress(&format!("run {run} of {}: kubeadm", args.runs));
-            let run = race_kubeadm(&vial, kubeadm, args.workers).await;
+            let run = race(vial.program(), kubeadm, THEIRS, args.workers).await;
             kubeadm::down(THEIRS).await?;
             theirs.push(run?);
         }
@@ -110,18 +72,12 @@ async fn main() -> Result {
     Ok(())
 }
 
-/// What the pod says about when it had its answer. It has the clock of this machine.
-fn answered(log: &str) -> Result<SystemTime> {
-    let told: f64 = log.lines().last().unwrap_or_default().parse()?;
-    Ok(SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(told)?)
-}
-
 fn race_vial(vial: &Vial, workers: u32) -> Result<Ours> {
     let workers = workers.to_string();
     // What a race left that was cut off; mostly there is nothing, which `down` calls a mistake.
     let _ = vial.run(&["down", OURS]);
     let begun = SystemTime::now();
-    let (_, up) = vial.run(&["up", OURS, "--workers", &workers])?;
+    let (_, up) = vial.run(&["up", OURS, "--cold", "--workers", &workers])?;
     let kubectl = |args: &[&str]| {
         let args: Vec<&str> = ["kubectl", "-c", OURS, "--"]
             .iter()
@@ -136,7 +92,7 @@ fn race_vial(vial: &Vial, workers: u32) -> Result<Ours> {
     let dns = answered(&log)?.duration_since(begun)?;
     let sandbox = Paths::from_env().sandbox_name(OURS);
     let worker = processes::memory(&format!("{sandbox}/w-{workers}.node"), "/kubepods");
-    vial.run(&["up", SECOND, "--workers", &workers])?;
+    vial.run(&["up", SECOND, "--cold", "--workers", &workers])?;
     let disk = disk::own(&Paths::from_env().cluster_dir(SECOND))?;
     vial.run(&["down", SECOND])?;
     let (_, down) = vial.run(&["down", OURS])?;
@@ -149,38 +105,10 @@ fn race_vial(vial: &Vial, workers: u32) -> Result<Ours> {
     })
 }
 
-async fn race_kubeadm(vial: &Vial, kubeadm: &Path, workers: u32) -> Result<Theirs> {
-    kubeadm::down(THEIRS).await?;
-    let started = Instant::now();
-    let cluster = Kubeadm::boot(vial.program().to_owned(), kubeadm, THEIRS, workers).await?;
-    let boot = started.elapsed();
-    cluster.import().await?;
-    let started = Instant::now();
-    cluster.init().await?;
-    let init = started.elapsed();
-    cluster.join().await?;
-    let join = started.elapsed() - init;
-    let joined = SystemTime::now();
-    // Until the namespace's service account is made, a pod is refused.
-    while cluster.kubectl(POD).await.is_err() {
-        if started.elapsed() > Duration::from_secs(180) {
-            cluster.kubectl(POD).await?;
-        }
-    }
-    cluster.kubectl(ENDED).await?;
-    let dns = answered(&cluster.kubectl(LOG).await?)?.duration_since(joined)?;
-    Ok(Theirs {
-        boot,
-        init,
-        join,
-        dns,
-    })
-}
-
 #[expect(clippy::print_stdout, reason = "a race's result is its output")]
-fn print(args: &Args, machine: &Machine, ours: &[Ours], theirs: &[Theirs]) {
+fn print(args: &Args, machine: &Machine, ours: &[Ours], theirs: &[Race]) {
     let middle = |of: fn(&Ours) -> Duration| median(&ours.iter().map(of).collect::<Vec<_>>());
-    let their = |of: fn(&Theirs) -> Duration| median(&theirs.iter().map(of).collect::<Vec<_>>());
+    let their = |of: fn(&Race) -> Duration| median(&theirs.iter().map(of).collect::<Vec<_>>());
     let dns = middle(|run| run.dns);
     let total = their(|run| run.total());
     println!("{machine}");
@@ -210,7 +138,7 @@ fn print(args: &Args, machine: &Machine, ours: &[Ours], theirs: &[Theirs]) {
     for (title, of) in [
         (
             "  nodes with containerd",
-            (|run| run.boot) as fn(&Theirs) -> Duration,
+            (|run| run.boot) as fn(&Race) -> Duration,
         ),
         ("  kubeadm init", |run| run.init),
         ("  kubeadm join", |run| run.join),

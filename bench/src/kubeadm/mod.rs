@@ -15,6 +15,9 @@
 mod archive;
 mod config;
 mod exec;
+mod race;
+
+pub use race::{Race, race};
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -228,6 +228,9 @@ impl Error {
             }
             Self::Images(error) => error.hint(),
             Self::Template(error) => error.hint(),
+            Self::NotFreezable { .. } => {
+                Some("--sandbox vm makes clusters that are frozen as a whole".into())
+            }
             Self::Unfit(_) => {
                 Some("--cold starts a cluster from its disks; or freeze one again here".into())
             }

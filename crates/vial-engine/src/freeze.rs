@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vial_sandbox::{After, MACHINE_FILES, Sandbox};
-use vial_spec::{ClusterSpec, SandboxConfig};
+use vial_spec::{ClusterSpec, NodeConfig, SandboxConfig};
 
 use crate::paths::{Paths, private_dir};
 use crate::plan::Plan;
@@ -143,9 +143,14 @@ async fn state(
             None
         }
         SandboxConfig::Namespace if !can_be_frozen(&cluster.record.spec) => {
+            let machines = machines(&cluster.record.spec);
+            let names: Vec<&str> = machines.map(|node| node.name.as_str()).collect();
             return Err(Error::NotFreezable {
                 cluster: cluster.record.name.clone(),
-                why: "its control plane is a virtual machine beside others".into(),
+                why: format!(
+                    "nodes that are virtual machines beside others cannot be frozen yet ({})",
+                    names.join(", ")
+                ),
             });
         }
         SandboxConfig::Namespace => {
@@ -160,8 +165,11 @@ async fn state(
 /// Is everything of such a cluster of a kind that can be frozen?
 #[must_use]
 pub fn can_be_frozen(spec: &ClusterSpec) -> bool {
-    let machines = || spec.nodes.iter().any(|node| node.machine.is_some());
-    matches!(spec.sandbox, SandboxConfig::Vm(_)) || !machines()
+    matches!(spec.sandbox, SandboxConfig::Vm(_)) || machines(spec).next().is_none()
+}
+
+fn machines(spec: &ClusterSpec) -> impl Iterator<Item = &NodeConfig> {
+    spec.nodes.iter().filter(|node| node.machine.is_some())
 }
 
 /// Does a cluster that does not run go on from a frozen state?

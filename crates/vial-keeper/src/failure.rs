@@ -83,7 +83,8 @@ pub(crate) fn event(cluster: &str, error: &(dyn StdError + 'static)) -> Event {
             Error::Unchangeable { .. }
             | Error::NoControlPlane { .. }
             | Error::Template(_)
-            | Error::Unfit(_),
+            | Error::Unfit(_)
+            | Error::NotFreezable { .. },
         ) => code::CONFLICT,
         _ if says(error, ErrorKind::StorageFull, "No space left on device") => code::NO_SPACE,
         _ if refused => code::NOT_PERMITTED,
@@ -116,7 +117,7 @@ pub(crate) fn being_removed(cluster: &str) -> Event {
 pub(crate) fn busy(cluster: &str) -> Event {
     conflict(
         format!(
-            "something else is at work on cluster {cluster}: an up, with another file or other flags, or a change of its nodes"
+            "something else is at work on cluster {cluster}: an up, with another file or other flags, a change of its nodes, or a freeze"
         ),
         Some(format!(
             "vial up {cluster} without any shows it to its end, then try again; vial down {cluster} ends it"

@@ -33,6 +33,9 @@ pub(crate) enum Refused {
     /// Nothing of the cluster runs.
     #[error("cluster {0} does not run")]
     NotRunning(String),
+    /// Nothing in it answers.
+    #[error("cluster {0} is paused")]
+    Paused(String),
     /// There is a cluster of that name.
     #[error("there is a cluster {0} already")]
     Exists(String),
@@ -46,6 +49,7 @@ impl Refused {
     pub(crate) fn hint(&self) -> String {
         match self {
             Self::NotRunning(cluster) => format!("`vial up {cluster}` starts it"),
+            Self::Paused(cluster) => format!("`vial resume {cluster}` has it go on"),
             Self::Exists(cluster) => {
                 format!("choose another name, or remove it with `vial down {cluster}`")
             }
@@ -70,6 +74,9 @@ pub(crate) async fn work(
             stop,
         } => {
             whole(&record)?;
+            if record.paused {
+                return Err(Refused::Paused(record.name).into());
+            }
             let wanted = Wanted {
                 name: template.clone(),
                 made: Made::Person,
@@ -78,7 +85,8 @@ pub(crate) async fn work(
             };
             let after = if *stop { After::Stay } else { After::GoOn };
             let cluster = cluster(keeper, &record, &living);
-            let halted = freeze::freeze(cluster, wanted, after, report).await?;
+            let halted = freeze::freeze(cluster, wanted, after, report).await;
+            let halted = or_go_on(&living, halted).await?;
             let text = format!("frozen to template {template}");
             keeper.tell(What::Frozen, &text);
             report(Progress::note(text));
@@ -89,7 +97,12 @@ pub(crate) async fn work(
         }
         StateRequest::Stop => {
             whole(&record)?;
-            let halted = freeze::stop(cluster(keeper, &record, &living), report).await?;
+            if record.paused {
+                // Who stands still cannot be asked to write itself down.
+                resume(keeper).await?;
+            }
+            let halted = freeze::stop(cluster(keeper, &record, &living), report).await;
+            let halted = or_go_on(&living, halted).await?;
             end(keeper, living, halted, report).await
         }
         StateRequest::Pause => {
@@ -104,6 +117,15 @@ pub(crate) async fn work(
         }
         StateRequest::Resume => step(report, None, "resume", "let all go on", resume(keeper)).await,
     }
+}
+
+/// Lets a cluster go on that could not be frozen: it may have been halted already.
+async fn or_go_on<T>(living: &View, frozen: vial_engine::Result<T>) -> vial_engine::Result<T> {
+    if frozen.is_err() {
+        // The first error is the one to tell.
+        let _ = living.sandbox.resume().await;
+    }
+    frozen
 }
 
 /// What never came up as a whole is not to be had again and again.

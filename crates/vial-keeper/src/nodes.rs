@@ -22,6 +22,7 @@ use vial_spec::{AddError, ClusterSpec, Driver, Fashion, Role};
 
 use crate::api::NodesRequest;
 use crate::events::{About, What};
+use crate::frozen;
 use crate::keeper::{Keeper, View};
 use crate::up::{self, Failure};
 
@@ -85,6 +86,9 @@ pub(crate) async fn work(
     let not_running = || Refused::NotRunning(keeper.name.clone());
     let living = keeper.living().ok_or_else(not_running)?;
     let record = keeper.record()?.ok_or_else(not_running)?;
+    if record.paused {
+        return Err(frozen::Refused::Paused(record.name).into());
+    }
     let spec = &record.spec;
     match request {
         NodesRequest::Stop { nodes, hard } => {

@@ -12,6 +12,7 @@ Environment:
   VIAL_CLUSTER  the cluster that is meant when none is named (default: vial)
   VIAL_HOME     what is kept: node images, clusters (default: /var/lib/vial)
   VIAL_RUN      sockets and locks (default: /run/vial)
+  VIAL_COLD     true: every cluster is started, as by `vial up --cold`
   VIAL_LOG      what to log to standard error, as for -v: info, debug, vial_image=trace, …
   KUBECONFIG    the kubeconfig to merge into, as for kubectl
   NO_COLOR      no colour, unless --color=always";
@@ -200,6 +201,14 @@ mod tests {
             "cp",
             "ssh",
             "ssh-config",
+            "freeze",
+            "thaw",
+            "fork",
+            "template",
+            "stop",
+            "start",
+            "pause",
+            "resume",
         ] {
             let help = command
                 .find_subcommand_mut(name)

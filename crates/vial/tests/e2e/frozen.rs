@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::lab::{Lab, eventually, kill};
 
 #[track_caller]
@@ -139,6 +141,11 @@ fn a_paused_cluster_takes_no_time_and_stays_so_until_it_is_resumed() {
     let api = lab.pid_of("paused", "kube-apiserver");
     lab.vial(["pause", "paused"]).ok();
     assert_eq!(lab.status("paused")["phase"], "paused");
+    for command in ["freeze paused", "node stop cp-1 -c paused"] {
+        let refused = lab.vial(command.split(' '));
+        assert_eq!(refused.code, 5, "{command}: {refused:?}");
+        assert!(refused.stderr.contains("vial resume paused"), "{refused:?}");
+    }
     let before = ticks(&api);
     kill(&lab.status("paused")["keeperPid"]);
     assert_eq!(
@@ -155,8 +162,76 @@ fn a_paused_cluster_takes_no_time_and_stays_so_until_it_is_resumed() {
     lab.vial(["up", "paused"]).ok();
     assert_eq!(lab.status("paused")["phase"], "running");
     lab.vial(["pause", "paused"]).ok();
+    lab.vial(["stop", "paused"]).ok();
+    lab.vial(["start", "paused"]).ok();
+    assert_eq!(lab.status("paused")["phase"], "running");
+    lab.vial(["pause", "paused"]).ok();
     lab.vial(["down", "paused"]).ok();
     lab.assert_nothing_left();
+}
+
+/// How often; VIAL_TEST_ROUNDS asks for more.
+fn rounds() -> usize {
+    let asked = std::env::var("VIAL_TEST_ROUNDS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(3)
+}
+
+#[test]
+fn no_write_that_was_acknowledged_is_lost_by_stops_and_freezes_at_any_moment() {
+    let lab = Lab::new(&["written", "written-copy"]);
+    let _template = Removed(&lab, "round");
+    lab.vial(["up", "written", "--workers", "1"]).ok();
+    // A rollout is always under way, and a pod comes and goes.
+    lab.apply("written", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: rolling}, spec: {replicas: 3, selector: {matchLabels: {app: rolling}}, template: {metadata: {labels: {app: rolling}}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: c, image: 'docker.io/vial/toolbox:1', command: [sleep, infinity]}]}}}}");
+    let mut acknowledged = Vec::new();
+    for round in 0..rounds() {
+        let ended = AtomicBool::new(false);
+        let (lab, ended) = (&lab, &ended);
+        let copied = std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                let mut written = Vec::new();
+                for number in 0.. {
+                    if ended.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let name = format!("write-{round}-{number}");
+                    let create = ["create", "configmap", &name, "--request-timeout=10s"];
+                    if lab.kubectl("written", &create).code == 0 {
+                        written.push(name);
+                    }
+                }
+                written
+            });
+            lab.kubectl("written", &["rollout", "restart", "deployment/rolling"])
+                .ok();
+            lab.vial(["freeze", "written", "--as", "round", "--replace"])
+                .ok();
+            lab.vial(["stop", "written"]).ok();
+            ended.store(true, Ordering::Relaxed);
+            writer.join().expect("it ends")
+        });
+        acknowledged.extend(copied);
+        lab.vial(["start", "written"]).ok();
+        let there = lab
+            .kubectl("written", &["get", "configmaps", "-o", "name"])
+            .ok();
+        let there: std::collections::BTreeSet<&str> = there.lines().collect();
+        for name in &acknowledged {
+            let name = format!("configmap/{name}");
+            assert!(
+                there.contains(name.as_str()),
+                "{name} was acknowledged in round {round} at the latest"
+            );
+        }
+    }
+    assert!(!acknowledged.is_empty());
+    let rolled = ["rollout", "status", "deployment/rolling", "--timeout=120s"];
+    lab.kubectl("written", &rolled).ok();
+    lab.vial(["check", "written"]).ok();
+    // What was frozen in the middle of it all is a cluster that works.
+    lab.vial(["thaw", "round", "written-copy"]).ok();
+    lab.kubectl("written-copy", &rolled).ok();
+    lab.vial(["check", "written-copy"]).ok();
 }
 
 #[test]
