@@ -18,7 +18,10 @@ use super::{Group, Kind};
 use crate::{During, SysError};
 
 /// How long a thread may take to halt: one that waits for a disk halts when it is served.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a group of version 1 is tried at a time: a thread that waits for one that has halted already (vfork(2), a pipe of
+/// the kernel's) never halts itself, but does so when all have gone on for a moment. runc does the same.
+const TRY: Duration = Duration::from_millis(500);
 
 /// Where a group is frozen and thawed.
 enum Freezer {
@@ -32,7 +35,7 @@ impl Group {
     /// Halts every process in it and below it, and returns when all have halted. Fine when they are already.
     ///
     /// # Errors
-    /// When the machine cannot freeze groups, or when a process has not halted after five seconds; all of them go on then.
+    /// When the machine cannot freeze groups, or when a process has not halted after twenty seconds; all of them go on then.
     pub fn freeze(&self) -> Result<(), SysError> {
         let freezer = self.freezer().ok_or_else(|| {
             let operation = format!("freeze the cgroup {}", self.path.display());
@@ -99,8 +102,14 @@ impl Freezer {
 fn halt_v1(state: &Path) -> Result<(), SysError> {
     let operation = || format!("freeze by {}", state.display());
     let began = Instant::now();
+    let mut tried = Instant::now();
     let mut pause = Duration::from_micros(200);
     loop {
+        if tried.elapsed() > TRY {
+            fs::write(state, "THAWED").during(operation)?;
+            std::thread::sleep(Duration::from_millis(1));
+            tried = Instant::now();
+        }
         // Written each time: a thread that was made meanwhile is halted as well.
         fs::write(state, "FROZEN").during(operation)?;
         if fs::read_to_string(state).during(operation)?.trim() == "FROZEN" {

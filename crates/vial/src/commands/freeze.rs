@@ -4,7 +4,7 @@ use clap::Args;
 use vial_keeper::api::StateRequest;
 
 use crate::cli::ClusterName;
-use crate::context::Context;
+use crate::context::{Context, keeper_error};
 use crate::error::{Exit, Result};
 use crate::follow;
 
@@ -45,5 +45,11 @@ pub(crate) async fn run(context: &Context, args: FreezeArgs) -> Result {
     let mut progress = context.ui.progress();
     let done = follow::follow(&cluster, client.state(&request).await, &mut progress).await;
     progress.end(done.is_err());
-    done.map(|_| Exit::OK)
+    done?;
+    if args.stop {
+        // The next command is to meet another keeper.
+        let gone = client.gone().await;
+        gone.map_err(|error| keeper_error(&cluster, error))?;
+    }
+    Ok(Exit::OK)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use vial_keeper::api::StateRequest;
 
 use crate::cli::ClusterName;
-use crate::context::Context;
+use crate::context::{Context, keeper_error};
 use crate::error::{Exit, Result};
 use crate::follow;
 use crate::ui::{Style, seconds};
@@ -45,6 +45,11 @@ pub(super) async fn change(
     let done = follow::follow(cluster, client.state(&request).await, &mut progress).await;
     progress.end(done.is_err());
     done?;
+    if request == StateRequest::Stop {
+        // The next command is to meet another keeper.
+        let gone = client.gone().await;
+        gone.map_err(|error| keeper_error(cluster, error))?;
+    }
     let ui = &context.ui;
     let took = format!("({})", seconds(began.elapsed()));
     ui.status(format!(
