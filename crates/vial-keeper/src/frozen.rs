@@ -266,7 +266,12 @@ pub(crate) async fn keep_pristine(keeper: &Arc<Keeper>, shape: String, report: &
         let Some(record) = keeper.record()? else {
             return Ok(());
         };
-        if !pristine::can_be_made(&record.spec) || !freeze::can_be_frozen(&record.spec) {
+        // A machine that was frozen before does not go on from its second freeze yet: the first one is its person's.
+        let is_machine = record.spec.sandbox.machine().is_some();
+        if is_machine
+            || !pristine::can_be_made(&record.spec)
+            || !freeze::can_be_frozen(&record.spec)
+        {
             return Ok(());
         }
         pristine::prune(&keeper.paths, std::time::SystemTime::now())?;

@@ -1,4 +1,4 @@
-//! Frozen, thawed, forked, stopped, paused: clusters of namespaces. Those that are machines: `ordinary_user`.
+//! Frozen, thawed, forked, stopped, paused: clusters of namespaces.
 
 use std::fs;
 
