@@ -291,12 +291,6 @@ impl Frozen {
         })
     }
 
-    /// The same files at another place: as QEMU sees them.
-    #[must_use]
-    pub fn seen_at(self, directory: PathBuf) -> Self {
-        Self { directory, ..self }
-    }
-
     /// For `-object`: the memory of that name, mapped privately. `None` when there was none.
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<String> {
@@ -311,10 +305,5 @@ impl Frozen {
     #[must_use]
     pub fn incoming(&self) -> String {
         format!("file:{}", self.directory.join(DEVICES).display())
-    }
-
-    /// The names of its files.
-    pub fn files() -> [&'static str; 2] {
-        [MEMORY, DEVICES]
     }
 }
